@@ -1,0 +1,34 @@
+"""Architectures and spaces as values: standard library only, imported in milliseconds."""
+
+from vitesse.arch.attention import Attention as Attention
+from vitesse.arch.attention import RelativePosition as RelativePosition
+from vitesse.arch.axes import Axis as Axis
+from vitesse.arch.axes import Shape as Shape
+from vitesse.arch.axes import parameters as parameters
+from vitesse.arch.backbone import Backbone as Backbone
+from vitesse.arch.backbone import Block as Block
+from vitesse.arch.backbone import Head as Head
+from vitesse.arch.backbone import PatchEmbed as PatchEmbed
+from vitesse.arch.backbone import Stage as Stage
+from vitesse.arch.budget import Budget as Budget
+from vitesse.arch.choice import Choice as Choice
+from vitesse.arch.choice import Options as Options
+from vitesse.arch.codec import from_data as from_data
+from vitesse.arch.codec import from_json as from_json
+from vitesse.arch.codec import to_data as to_data
+from vitesse.arch.codec import to_json as to_json
+from vitesse.arch.cost import Cost as Cost
+from vitesse.arch.cost import cost as cost
+from vitesse.arch.mlp import MLP as MLP
+from vitesse.arch.operation import Grid as Grid
+from vitesse.arch.operation import LayerNorm as LayerNorm
+from vitesse.arch.operation import Operation as Operation
+from vitesse.arch.space import contains as contains
+from vitesse.arch.space import cross as cross
+from vitesse.arch.space import largest as largest
+from vitesse.arch.space import mutate as mutate
+from vitesse.arch.space import picks as picks
+from vitesse.arch.space import resolve as resolve
+from vitesse.arch.space import sample as sample
+from vitesse.arch.space import size as size
+from vitesse.arch.space import smallest as smallest

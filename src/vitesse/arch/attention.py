@@ -1,0 +1,99 @@
+"""Multi-head self-attention as a value, and the relative position that it may carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vitesse.arch.choice import among, every, options, require
+from vitesse.arch.operation import Grid, LayerNorm, Operation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelativePosition:
+    """Relative position as a row table plus a column table (AutoFormer, section 3; Shaw et al. 2018 in two dimensions).
+
+    Distances beyond `reach` count as `reach`. Pairs with an extra token (class) share one entry of their own.
+    `on` says what the vectors join: the keys ("k"), the values ("v") or both ("kv").
+    """
+
+    reach: int = 14
+    on: Literal["k", "v", "kv"] = "kv"
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            reach=(every(self.reach, int, 1), "must be an integer of at least 1"),
+            on=(among(self.on, "k", "v", "kv"), 'must be "k", "v" or "kv"'),
+        )
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The names of what it joins: "key", "value" or both."""
+        return tuple({"k": "key", "v": "value"}[side] for side in self.on)
+
+    def axes(self) -> dict[str, str]:
+        # Pairs with an extra token use the sum of two vectors, one of each table's, as published.
+        tables = {"rows": "reach, head_dim", "columns": "reach, head_dim", "extra": "table, head_dim"}
+        return {f"{side}_{table}": axes for side in self.sides for table, axes in tables.items()}
+
+    def sizes(self) -> dict[str, int]:
+        return {"reach": 2 * self.reach + 1, "table": 2}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attention(Operation):
+    """Multi-head self-attention: softmax(q k^T / sqrt(head_dim)) v, each head `head_dim` wide, whatever the embedding.
+
+    `bias="packed"` is the published AutoFormer's: a smaller network takes the first entries of the joined q, k, v bias,
+    so that entries change their role with the number of heads. It is there to load old weights; train with True.
+    """
+
+    heads: int
+    head_dim: int = 64
+    bias: bool | Literal["packed"] = True
+    qk_norm: bool = False
+    position: RelativePosition | None = None
+    layer_scale: bool = False
+    norm: LayerNorm | None = LayerNorm()
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            heads=(every(self.heads, int, 1), "must be an integer of at least 1"),
+            head_dim=(every(self.head_dim, int, 1), "must be an integer of at least 1"),
+            bias=(among(self.bias, True, False, "packed"), 'must be True, False or "packed"'),
+            qk_norm=(among(self.qk_norm, True, False), "must be True or False"),
+            position=(
+                all(item is None or isinstance(item, RelativePosition) for item in options(self.position)),
+                "must be a RelativePosition or None",
+            ),
+            layer_scale=(among(self.layer_scale, True, False), "must be True or False"),
+        )
+
+    def axes(self) -> dict[str, str]:
+        axes = {"qkv.weight": "three heads head_dim, embed", "proj.weight": "embed, heads head_dim"}
+        if self.bias:
+            axes["qkv.bias"] = "packed" if self.bias == "packed" else "three heads head_dim"
+        axes["proj.bias"] = "embed"
+        if self.qk_norm:
+            axes |= {f"{side}_norm.{part}": "head_dim" for side in "qk" for part in ("weight", "bias")}
+        if self.position is not None:
+            axes |= {f"position.{name}": shape for name, shape in self.position.axes().items()}
+        return axes
+
+    def sizes(self, embed: int) -> dict[str, int]:
+        width = self.heads * self.head_dim
+        sizes = {"embed": embed, "three": 3, "heads": self.heads, "head_dim": self.head_dim, "packed": 3 * width}
+        return sizes | (self.position.sizes() if self.position is not None else {})
+
+    def macs(self, embed: int, grid: Grid) -> int:
+        width = self.heads * self.head_dim
+        projections = grid.tokens * embed * 4 * width
+        # By definition each query meets a relative vector for each key: as many products as the scores themselves.
+        products = 2 + (len(self.position.sides) if self.position is not None else 0)
+        return projections + products * grid.tokens**2 * width
+
+    def working_set(self, embed: int, grid: Grid) -> int:
+        width = self.heads * self.head_dim
+        return grid.tokens * (embed + 4 * width) + self.heads * grid.tokens**2

@@ -1,0 +1,207 @@
+"""A network as a value: stem, stages of blocks, head. The same tree with Choices in it is a space of networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vitesse.arch.choice import Options, among, every, options, require
+from vitesse.arch.operation import Grid, LayerNorm, Operation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatchEmbed:
+    """The stem of a plain ViT: patches to tokens by one strided convolution, extra tokens before them, positions added.
+
+    `image` and `patch` are (height, width) in pixels; one integer stands for a square. `tokens` names the extra tokens:
+    "class", "distillation", "register". `position` says what carries a learned absolute position: "all" tokens (ViT),
+    the "patches" only (DeiT III), or "none". `norm` follows the embedding (CLIP).
+    """
+
+    image: tuple[int, int] = (224, 224)
+    patch: tuple[int, int] = (16, 16)
+    channels: int = 3
+    bias: bool = True
+    tokens: tuple[str, ...] = ("class",)
+    position: Literal["all", "patches", "none"] = "all"
+    norm: LayerNorm | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("image", "patch"):
+            value: Any = getattr(self, field)
+            if isinstance(value, int):
+                object.__setattr__(self, field, (value, value))
+            elif isinstance(value, list):
+                object.__setattr__(self, field, tuple(value))
+            pair = getattr(self, field)
+            good = isinstance(pair, tuple) and len(pair) == 2 and all(every(side, int, 1) for side in pair)
+            require(self, **{field: (good, "must be one integer or (height, width), each at least 1")})
+        object.__setattr__(self, "tokens", tuple(self.tokens))
+        divides = all(side % step == 0 for side, step in zip(self.image, self.patch, strict=True))
+        require(
+            self,
+            image=(divides, f"must be a multiple of the patch {self.patch}"),
+            channels=(every(self.channels, int, 1), "must be an integer of at least 1"),
+            bias=(among(self.bias, True, False), "must be True or False"),
+            tokens=(
+                all(token in ("class", "distillation", "register") for token in self.tokens),
+                'may hold "class", "distillation" and "register"',
+            ),
+            position=(among(self.position, "all", "patches", "none"), 'must be "all", "patches" or "none"'),
+        )
+
+    @property
+    def grid(self) -> Grid:
+        """The tokens that it makes."""
+        rows, columns = (side // step for side, step in zip(self.image, self.patch, strict=True))
+        return Grid(rows, columns, len(self.tokens))
+
+    @property
+    def positions(self) -> int:
+        """How many tokens carry a learned absolute position."""
+        return {"all": self.grid.tokens, "patches": self.grid.patches, "none": 0}[self.position]
+
+    def axes(self) -> dict[str, str]:
+        axes = {"proj.weight": "embed, channels, patch_height, patch_width"}
+        if self.bias:
+            axes["proj.bias"] = "embed"
+        if self.tokens:
+            axes["tokens"] = "tokens, embed"
+        if self.positions:
+            axes["position"] = "positions, embed"
+        if self.norm is not None:
+            axes |= {"norm.weight": "embed", "norm.bias": "embed"}
+        return axes
+
+    def sizes(self, embed: int) -> dict[str, int]:
+        return {
+            "embed": embed,
+            "channels": self.channels,
+            "patch_height": self.patch[0],
+            "patch_width": self.patch[1],
+            "tokens": len(self.tokens),
+            "positions": self.positions,
+        }
+
+    def macs(self, embed: int) -> int:
+        return self.grid.patches * embed * self.channels * self.patch[0] * self.patch[1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """Final norm, pooling, linear classifier.
+
+    `pool`: the "class" token, the "mean" of the patches, or "distilled": the class and the distillation token have a
+    classifier each, whose logits are averaged (DeiT). `norm_first` puts the norm before the pooling.
+    """
+
+    classes: int = 1000
+    pool: Literal["class", "mean", "distilled"] = "class"
+    norm: LayerNorm | None = LayerNorm()
+    norm_first: bool = True
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            classes=(every(self.classes, int, 0), "must be an integer of at least 0 (0: no classifier)"),
+            pool=(among(self.pool, "class", "mean", "distilled"), 'must be "class", "mean" or "distilled"'),
+            norm_first=(among(self.norm_first, True, False), "must be True or False"),
+        )
+
+    def axes(self) -> dict[str, str]:
+        axes = {} if self.norm is None else {"norm.weight": "embed", "norm.bias": "embed"}
+        if self.classes:
+            names = ("classifier", "classifier_distilled") if self.pool == "distilled" else ("classifier",)
+            for name in names:
+                axes |= {f"{name}.weight": "classes, embed", f"{name}.bias": "classes"}
+        return axes
+
+    def sizes(self, embed: int) -> dict[str, int]:
+        return {"embed": embed, "classes": self.classes}
+
+    def macs(self, embed: int) -> int:
+        return embed * self.classes * (2 if self.pool == "distilled" else 1)
+
+
+@dataclass(frozen=True, init=False, repr=False, slots=True)
+class Block:
+    """A sequence of residual branches: `Block(Attention(heads=3), MLP(ratio=4.0))`."""
+
+    branches: tuple[Operation, ...]
+
+    def __init__(self, *branches: Operation) -> None:
+        object.__setattr__(self, "branches", branches)
+        good = bool(branches) and all(
+            isinstance(item, Operation) for branch in branches for item in options(branch)
+        )
+        require(self, branches=(good, "must be one operation or more"))
+
+    def __repr__(self) -> str:
+        return f"Block({', '.join(map(repr, self.branches))})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """`depth` blocks of one width and one map size.
+
+    `block` is the one that all repeat, or a tuple with one for each position. In a space the tuple is as long as the
+    greatest depth, and a single block with choices is decided anew at each position.
+    """
+
+    dim: int
+    depth: int
+    block: Block | tuple[Block, ...]
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            dim=(every(self.dim, int, 1), "must be an integer of at least 1"),
+            depth=(every(self.depth, int, 1), "must be an integer of at least 1"),
+        )
+        if isinstance(self.block, (tuple, list)):
+            blocks = tuple(self.block)
+            longest = max(options(self.depth))
+            require(self, block=(len(blocks) == longest, f"must hold as many blocks as the depth, {longest}"))
+            # One form for one network: blocks that are all alike are written once, unless each is still to be decided.
+            alike = len(set(blocks)) == 1 and not has_choice(blocks[0])
+            object.__setattr__(self, "block", blocks[0] if alike else blocks)
+        good = all(isinstance(item, Block) for item in (self.block if isinstance(self.block, tuple) else (self.block,)))
+        require(self, block=(good, "must be a Block or a tuple of Blocks"))
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The block at each position, up to the greatest depth."""
+        return self.block if isinstance(self.block, tuple) else (self.block,) * max(options(self.depth))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backbone:
+    """A network: stem, stages, head. It compares, hashes, prints, and round-trips through JSON."""
+
+    stem: PatchEmbed
+    stages: tuple[Stage, ...]
+    head: Head
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stages, list):
+            object.__setattr__(self, "stages", tuple(self.stages))
+        whole = isinstance(self.stages, tuple) and all(isinstance(stage, Stage) for stage in self.stages)
+        require(self, stages=(whole and len(self.stages) == 1, "must be a tuple of one Stage (a plain ViT)"))
+        tokens, pool = self.stem.tokens, self.head.pool
+        if (pool in ("class", "distilled") and "class" not in tokens) or (
+            pool == "distilled" and "distillation" not in tokens
+        ):
+            raise ValueError(
+                f'Head(pool="{pool}") needs its token in the stem, but PatchEmbed.tokens is {tokens}. '
+                'Add the token, or pool by "mean".'
+            )
+
+
+def has_choice(value: object) -> bool:
+    """Whether anything in the tree is still open."""
+    if isinstance(value, Options):
+        return True
+    if isinstance(value, tuple):
+        return any(has_choice(item) for item in value)
+    fields = getattr(value, "__dataclass_fields__", None)
+    return fields is not None and any(has_choice(getattr(value, name)) for name in fields)

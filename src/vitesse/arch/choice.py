@@ -1,0 +1,55 @@
+"""`Choice(a, b, c)`: a field of a value that is still open. A value with an open field is a space, one without is an arch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an open field may become, from small to large; made by `Choice`."""
+
+    options: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise ValueError("A Choice needs at least one option, but got none. Write Choice(3, 4).")
+        if len(set(self.options)) != len(self.options):
+            raise ValueError(f"The options of a Choice must differ, but got {self.options}. Name each one once.")
+
+    def __repr__(self) -> str:
+        return f"Choice({', '.join(map(repr, self.options))})"
+
+
+def Choice(*options: T) -> T:  # noqa: N802 - reads as the value that it stands for
+    """Leave a field open: `dim=Choice(192, 216, 240)`.
+
+    For a type checker the result has the type of its options, so that a field is declared once, as what it becomes.
+    """
+    return cast(T, Options(options))
+
+
+def options(value: Any) -> tuple[Any, ...]:
+    """Everything that `value` may be: its options where it is open, else itself alone."""
+    return value.options if isinstance(value, Options) else (value,)
+
+
+def require(owner: object, **rules: tuple[bool, str]) -> None:
+    """Raise ValueError for the first broken rule: `require(self, heads=(all(...), "must be at least 1"))`."""
+    for field, (holds, rule) in rules.items():
+        if not holds:
+            raise ValueError(f"{type(owner).__name__}.{field} {rule}, but got {getattr(owner, field)!r}.")
+
+
+def every(value: Any, kind: Any, low: float, high: float = float("inf")) -> bool:
+    """Whether each thing that `value` may be is a number of that kind (a type or a tuple of types) in [low, high]."""
+    items = options(value)
+    return all(isinstance(item, kind) and not isinstance(item, bool) and low <= item <= high for item in items)
+
+
+def among(value: Any, *allowed: Any) -> bool:
+    """Whether each thing that `value` may be is one of `allowed`."""
+    return all(any(item is one or (type(item) is type(one) and item == one) for one in allowed) for item in options(value))

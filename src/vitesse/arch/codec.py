@@ -1,0 +1,82 @@
+"""Architectures and spaces as JSON, and back. What is read is checked; nothing in it can run code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from vitesse.arch.attention import Attention, RelativePosition
+from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, Stage
+from vitesse.arch.choice import Options
+from vitesse.arch.mlp import MLP
+from vitesse.arch.operation import LayerNorm
+
+VERSION = 1
+KINDS = {
+    kind.__name__: kind
+    for kind in (Attention, Backbone, Block, Head, LayerNorm, MLP, PatchEmbed, RelativePosition, Stage)
+}
+
+
+def to_data(value: Any) -> Any:
+    """A value as plain dicts, lists and numbers: `{"type": "MLP", "ratio": 4.0, ...}`."""
+    if isinstance(value, Options):
+        return {"type": "Choice", "options": [to_data(option) for option in value.options]}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: to_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, (tuple, list)):
+        return [to_data(item) for item in value]
+    return value
+
+
+def from_data(data: Any, where: str = "arch") -> Any:
+    """The value that `to_data` described; ValueError names the place that is wrong."""
+    if isinstance(data, list):
+        return tuple(from_data(item, f"{where}[{i}]") for i, item in enumerate(data))
+    if not isinstance(data, dict):
+        return data
+    fields = {key: from_data(item, f"{where}.{key}") for key, item in data.items() if key != "type"}
+    kind = data.get("type")
+    try:
+        if kind == "Choice":
+            return Options(**fields)
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ValueError(f"the type must be one of {', '.join(sorted(KINDS))} or Choice, but got {kind!r}")
+        if kind == "Block":
+            return Block(*_only(fields, "branches"))
+        return KINDS[kind](**fields)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _only(fields: dict[str, Any], name: str) -> Any:
+    if set(fields) != {name} or not isinstance(fields[name], tuple):
+        raise ValueError(f'it must hold one list, "{name}", but got {sorted(fields)}')
+    return fields[name]
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON for an architecture or a space: equal values give equal text."""
+    return json.dumps({"version": VERSION, **to_data(value)}, sort_keys=True, separators=(",", ":"))
+
+
+def from_json(text: str) -> Backbone:
+    """The architecture or space that `to_json` wrote; ValueError says what is wrong, and where."""
+    try:
+        data = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"An architecture is written as JSON, but this is not: {error}.") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"An architecture is a JSON object, but this is a {type(data).__name__}.")
+    version = data.pop("version", VERSION)
+    if version != VERSION:
+        raise ValueError(f"This architecture has format version {version!r}, but this Vitesse reads {VERSION}. Update it.")
+    try:
+        value = from_data(data)
+    except RecursionError:
+        raise ValueError("An architecture is nested a few levels deep, but this one never ends.") from None
+    if not isinstance(value, Backbone):
+        raise ValueError(f"The outermost type must be Backbone, but got {type(value).__name__}.")
+    return value

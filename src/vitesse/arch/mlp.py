@@ -1,0 +1,47 @@
+"""The two-layer perceptron of a transformer block as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vitesse.arch.choice import among, every, require
+from vitesse.arch.operation import Grid, LayerNorm, Operation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MLP(Operation):
+    """Linear, activation, linear; the hidden width is `ratio` times the embedding, rounded down."""
+
+    ratio: float = 4.0
+    act: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"
+    bias: bool = True
+    layer_scale: bool = False
+    norm: LayerNorm | None = LayerNorm()
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            ratio=(every(self.ratio, (int, float), 0.01, 1000), "must be a number between 0.01 and 1000"),
+            act=(among(self.act, "gelu", "gelu_tanh", "quick_gelu", "relu", "silu"), "must be a known activation"),
+            bias=(among(self.bias, True, False), "must be True or False"),
+            layer_scale=(among(self.layer_scale, True, False), "must be True or False"),
+        )
+
+    def hidden(self, embed: int) -> int:
+        """The hidden width for an embedding of this width."""
+        # The nudge keeps exact widths exact where the ratio was itself computed as hidden / embed.
+        return int(embed * self.ratio + 1e-6)
+
+    def axes(self) -> dict[str, str]:
+        axes = {"fc1.weight": "hidden, embed", "fc2.weight": "embed, hidden"}
+        return axes | ({"fc1.bias": "hidden", "fc2.bias": "embed"} if self.bias else {})
+
+    def sizes(self, embed: int) -> dict[str, int]:
+        return {"embed": embed, "hidden": self.hidden(embed)}
+
+    def macs(self, embed: int, grid: Grid) -> int:
+        return 2 * grid.tokens * embed * self.hidden(embed)
+
+    def working_set(self, embed: int, grid: Grid) -> int:
+        return grid.tokens * (embed + 2 * self.hidden(embed))

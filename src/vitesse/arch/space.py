@@ -1,0 +1,157 @@
+"""Spaces: sampling, mutating and crossing over all resolve a space's choices, by one function, `resolve`."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from vitesse.arch.backbone import Backbone, Stage, has_choice
+from vitesse.arch.choice import Options
+
+Pick = Callable[[str, Options], Any]
+V = TypeVar("V")
+
+
+def resolve(space: V, pick: Pick) -> V:
+    """Close every choice of `space` with `pick(path, choice)`.
+
+    Only active decisions are asked for, in a fixed order: a stage's width, its depth, then its blocks up to that depth.
+    Paths read like `stages.0.depth` and `stages.0.blocks.3.0.heads`.
+    """
+    closed: V = _resolve(space, "", pick)
+    return closed
+
+
+def _resolve(node: Any, path: str, pick: Pick) -> Any:
+    if isinstance(node, Options):
+        return _resolve(pick(path, node), path, pick)
+    if isinstance(node, Stage):
+        dim = _resolve(node.dim, f"{path}.dim", pick)
+        depth = _resolve(node.depth, f"{path}.depth", pick)
+        blocks = tuple(_resolve(block, f"{path}.blocks.{b}", pick) for b, block in enumerate(node.blocks[:depth]))
+        return Stage(dim=dim, depth=depth, block=blocks)
+    if isinstance(node, tuple):
+        return tuple(_resolve(item, f"{path}.{i}", pick) for i, item in enumerate(node))
+    if not has_choice(node):
+        return node
+    names = [field.name for field in dataclasses.fields(node)]
+    if names == ["branches"]:
+        return type(node)(*_resolve(node.branches, path, pick))
+    dot = f"{path}." if path else ""
+    return dataclasses.replace(node, **{name: _resolve(getattr(node, name), dot + name, pick) for name in names})
+
+
+def picks(space: Backbone, arch: Backbone) -> dict[str, Any]:
+    """The decisions that lead from `space` to `arch`, by path, active ones only; ValueError where `arch` is not in it."""
+    found: dict[str, Any] = {}
+    _match(space, arch, "", found)
+    return found
+
+
+def _match(node: Any, value: Any, path: str, found: dict[str, Any]) -> None:
+    if isinstance(node, Options):
+        option = _option(node, value, path)
+        found[path] = option
+        _match(option, value, path, found)
+    elif isinstance(node, Stage) and isinstance(value, Stage):
+        _match(node.dim, value.dim, f"{path}.dim", found)
+        _match(node.depth, value.depth, f"{path}.depth", found)
+        for b, (block, chosen) in enumerate(zip(node.blocks, value.blocks, strict=False)):
+            _match(block, chosen, f"{path}.blocks.{b}", found)
+    elif isinstance(node, tuple) and isinstance(value, tuple) and len(node) == len(value):
+        for i, (item, chosen) in enumerate(zip(node, value, strict=True)):
+            _match(item, chosen, f"{path}.{i}", found)
+    elif dataclasses.is_dataclass(node) and type(node) is type(value):
+        dot = f"{path}." if path else ""
+        for field in dataclasses.fields(node):
+            step = path if field.name == "branches" else dot + field.name
+            _match(getattr(node, field.name), getattr(value, field.name), step, found)
+    elif node != value:
+        raise ValueError(f"{path} must be {node!r}, but got {value!r}.")
+
+
+def _option(choice: Options, value: Any, path: str) -> Any:
+    for option in choice.options:
+        if option == value:
+            return option
+    for option in choice.options:
+        try:
+            _match(option, value, path, {})
+        except ValueError:
+            continue
+        return option
+    raise ValueError(f"{path} must be one of {choice.options}, but got {value!r}.")
+
+
+def contains(space: Backbone, arch: Backbone) -> bool:
+    """Whether `arch` is one of the networks of `space`."""
+    try:
+        picks(space, arch)
+    except ValueError:
+        return False
+    return True
+
+
+def sample(space: V, rng: random.Random) -> V:
+    """One network, each decision uniform over its options."""
+    return resolve(space, lambda path, choice: rng.choice(choice.options))
+
+
+def mutate(space: Backbone, arch: Backbone, rng: random.Random, *, stage_rate: float, block_rate: float) -> Backbone:
+    """`arch` with each decision redrawn: with `stage_rate` outside blocks, with `block_rate` inside them.
+
+    A redrawn decision may come out as it was. Blocks that a greater depth adds are drawn anew.
+    """
+    known = picks(space, arch)
+
+    def pick(path: str, choice: Options) -> Any:
+        rate = block_rate if ".blocks." in path else stage_rate
+        redraw = rng.random() < rate or path not in known
+        return rng.choice(choice.options) if redraw else known[path]
+
+    return resolve(space, pick)
+
+
+def cross(space: Backbone, a: Backbone, b: Backbone, rng: random.Random) -> Backbone:
+    """Each decision from `a` or from `b`, with equal chance; a block that one of them lacks comes from the other."""
+    first, second = picks(space, a), picks(space, b)
+
+    def pick(path: str, choice: Options) -> Any:
+        parents = [parent[path] for parent in (first, second) if path in parent]
+        return rng.choice(parents or choice.options)
+
+    return resolve(space, pick)
+
+
+def largest(space: V) -> V:
+    """The network with the greatest option of each choice (the last one where options are no numbers)."""
+    return resolve(space, lambda path, choice: _ordered(choice)[-1])
+
+
+def smallest(space: V) -> V:
+    """The network with the least option of each choice (the first one where options are no numbers)."""
+    return resolve(space, lambda path, choice: _ordered(choice)[0])
+
+
+def _ordered(choice: Options) -> list[Any]:
+    numbers = all(isinstance(option, (int, float)) for option in choice.options)
+    return sorted(choice.options) if numbers else list(choice.options)
+
+
+def size(space: Any) -> int:
+    """How many networks the space holds."""
+    if isinstance(space, Options):
+        return sum(size(option) for option in space.options)
+    if isinstance(space, Stage):
+        depths = space.depth.options if isinstance(space.depth, Options) else (space.depth,)
+        return size(space.dim) * sum(size(space.blocks[:depth]) for depth in depths)
+    if isinstance(space, tuple):
+        total = 1
+        for item in space:
+            total *= size(item)
+        return total
+    if not has_choice(space):
+        return 1
+    return size(tuple(getattr(space, field.name) for field in dataclasses.fields(space)))

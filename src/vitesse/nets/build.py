@@ -1,0 +1,43 @@
+"""`build(arch)`: one function makes the network of any architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+
+from vitesse.arch import Backbone
+from vitesse.arch.backbone import has_choice
+from vitesse.nets.network import MakeBlock, Network, initialize, make_block
+
+
+@singledispatch
+def build(arch: object, *, drop_path: float | Sequence[float] = 0.0) -> Network:
+    """The network of `arch`, freshly initialized.
+
+    `drop_path` is the stochastic-depth rate of the last block, falling linearly to 0 at the first; or one rate a block.
+    Raises ValueError for a space: close its choices first (`sample(space, rng)`).
+    """
+    raise TypeError(f"build() takes an architecture, but got a {type(arch).__name__}.")
+
+
+@build.register
+def _(arch: Backbone, *, drop_path: float | Sequence[float] = 0.0) -> Network:
+    network = skeleton(arch, drop_path=drop_path)
+    initialize(network)
+    return network
+
+
+def skeleton(
+    arch: Backbone, *, drop_path: float | Sequence[float] = 0.0, block: MakeBlock = make_block
+) -> Network:
+    """The network of `arch` with parameters as their modules make them."""
+    if has_choice(arch):
+        raise ValueError("A space has no network of its own: choose an architecture first, sample(space, rng).")
+    depth = sum(stage.depth for stage in arch.stages)
+    rates = drop_path_rates(drop_path, depth) if isinstance(drop_path, (int, float)) else list(drop_path)[:depth]
+    return Network(arch, drop_path=rates, block=block)
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Stochastic-depth rates that rise linearly from 0 at the first block to `last` at the last."""
+    return [last * b / max(depth - 1, 1) for b in range(depth)]

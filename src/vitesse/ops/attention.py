@@ -1,0 +1,39 @@
+"""Multi-head self-attention: the module behind `arch.Attention`."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vitesse.arch import Attention, Grid
+from vitesse.ops.relative_position import RelativePositionTables
+
+
+class SelfAttention(nn.Module):
+    """softmax(q k^T / sqrt(head_dim)) v with joint q, k, v projection; rows of `qkv` are (three, heads, head_dim)."""
+
+    def __init__(self, value: Attention, embed: int) -> None:
+        super().__init__()
+        self.value = value
+        width = value.heads * value.head_dim
+        self.qkv = nn.Linear(embed, 3 * width, bias=bool(value.bias))
+        self.proj = nn.Linear(width, embed)
+        if value.qk_norm:
+            self.q_norm = nn.LayerNorm(value.head_dim, eps=value.norm.eps if value.norm else 1e-6)
+            self.k_norm = nn.LayerNorm(value.head_dim, eps=value.norm.eps if value.norm else 1e-6)
+        self.position = None
+        if value.position is not None:
+            self.position = RelativePositionTables(value.position, value.head_dim)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """(B, N, embed) to (B, N, embed); `grid` says how the N tokens lie on the map."""
+        joint = self.qkv(x).unflatten(-1, (3, self.value.heads, self.value.head_dim))  # (B, N, 3, heads, head_dim)
+        q, k, v = joint.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, head_dim) each
+        if self.value.qk_norm:
+            q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
+        if self.position is None:
+            out = functional.scaled_dot_product_attention(q, k, v)
+        else:
+            out = self.position.attend(q, k, v, grid)
+        projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
+        return projected

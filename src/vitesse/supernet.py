@@ -1,0 +1,79 @@
+"""The supernet: the largest network's parameters, on which the plain network of any smaller architecture runs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vitesse.arch import Backbone, Block, Shape, largest, parameters
+from vitesse.nets.build import build, drop_path_rates, skeleton
+from vitesse.nets.network import Network, make_block
+from vitesse.weights.slice import slice_state
+
+
+class Supernet(nn.Module):
+    """`supernet(x, arch) -> logits`: the network of `arch` on slices of this one's weights.
+
+    It holds no current subnet: each call says which. `network` is the plain network of `host`, the largest of `space`
+    unless another is given that holds it. Gradients flow through the slices; a block that `arch` lacks gets none at
+    all (None, not zero), so that no optimizer moves it.
+    """
+
+    def __init__(self, space: Backbone, *, host: Backbone | None = None, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.space = space
+        self.host = largest(space) if host is None else host
+        depth = sum(stage.depth for stage in self.host.stages)
+        # A block keeps the rate of its place in the host, however deep the subnet is (AutoFormer).
+        self._rates = drop_path_rates(drop_path, depth)
+        self.network = build(self.host, drop_path=self._rates)
+        self._shapes = parameters(self.host)
+        self._skeletons: OrderedDict[Backbone, tuple[Network, Mapping[str, Shape]]] = OrderedDict()
+        self._blocks: dict[tuple[int, int, Block, int], nn.Module] = {}
+
+    def forward(self, x: Tensor, arch: Backbone | None = None) -> Tensor:
+        """Images (B, C, H, W) to the logits (B, classes) of `arch`; of the host where none is named."""
+        if arch is None or arch == self.host:
+            logits: Tensor = self.network(x)
+            return logits
+        plain, shapes = self._skeleton(arch)
+        weights = slice_state(dict(self.network.named_parameters()), self._shapes, shapes)
+        logits = functional_call(plain, weights, (x,), strict=True)
+        return logits
+
+    def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Shape]]:
+        """The network of `arch` without weights, kept for the next time, and the shapes of its parameters."""
+        if arch not in self._skeletons:
+            with torch.device("meta"):
+                plain = skeleton(arch, drop_path=self._rates, block=self._block)
+            self._skeletons[arch] = (plain.train(self.training), parameters(arch))
+            if len(self._skeletons) > 256:
+                self._skeletons.popitem(last=False)
+        self._skeletons.move_to_end(arch)
+        return self._skeletons[arch]
+
+    def train(self, mode: bool = True) -> Supernet:
+        """Training or evaluation mode, for every skeleton too: they share their blocks."""
+        super().train(mode)
+        for plain, _ in self._skeletons.values():
+            plain.train(mode)
+        return self
+
+    def _block(self, stage: int, position: int, block: Block, dim: int, drop_path: float) -> nn.Module:
+        """A space has few different blocks at a place: skeletons share them."""
+        key = (stage, position, block, dim)
+        if key not in self._blocks:
+            self._blocks[key] = make_block(stage, position, block, dim, drop_path)
+        return self._blocks[key]
+
+
+def inherit(network: Network, arch: Backbone) -> Network:
+    """The network of `arch` as one of its own, its weights cut from `network`'s."""
+    small = build(arch)
+    weights = slice_state(dict(network.named_parameters()), parameters(network.arch), parameters(arch))
+    small.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()})
+    return small.train(network.training)
