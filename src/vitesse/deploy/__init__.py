@@ -1,0 +1,28 @@
+"""From a network to a file that serves it: export, the gate, the runtimes, and their latency and memory."""
+
+from vitesse.deploy.bench import BenchResult, BenchRow, bench
+from vitesse.deploy.gate import BatchCheck, GateReport, Proof, check
+from vitesse.deploy.latency_probe import LatencyProbe
+from vitesse.deploy.memory import Memory, measure_memory
+from vitesse.deploy.metadata import Metadata
+from vitesse.deploy.onnx_export import OnnxFile, export_onnx
+from vitesse.deploy.runtime import OnnxRuntime, Runtime, TorchRuntime
+
+__all__ = [
+    "BatchCheck",
+    "BenchResult",
+    "BenchRow",
+    "GateReport",
+    "LatencyProbe",
+    "Memory",
+    "Metadata",
+    "OnnxFile",
+    "OnnxRuntime",
+    "Proof",
+    "Runtime",
+    "TorchRuntime",
+    "bench",
+    "check",
+    "export_onnx",
+    "measure_memory",
+]

@@ -1,0 +1,171 @@
+"""The logic of `vitesse bench`: any number of networks timed against each other, all in the same runtime.
+
+A run folder stands for its model.onnx; an .onnx file, of whatever origin, for itself; a timm name for that network
+with random weights, exported to a temporary file. So like is compared with like: eager PyTorch is slower than the
+runtime by a factor that differs from network to network, and would turn the ranking round.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitesse.data import Preprocess
+from vitesse.deploy.metadata import Metadata, installed_version
+from vitesse.deploy.onnx_export import draft_onnx, served
+from vitesse.deploy.runtime import Images, OnnxRuntime
+from vitesse.errors import UsageError
+from vitesse.measure import Comparison, Conditions, Latency, compare, time_interleaved, usable_cores
+
+# For a foreign file that leaves a side of its images open.
+_SIDE, _CHANNELS = 224, 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchRow:
+    """One network."""
+
+    name: str
+    source: str  # "run folder", "onnx file" or "timm, random weights"
+    shape: tuple[int, ...]  # (B, C, H, W)
+    file_bytes: int
+    latency: Latency  # of one batch
+    against_first: Comparison | None  # None for the first itself
+
+    @property
+    def images_per_second(self) -> float:
+        """At the median."""
+        return self.shape[0] / self.latency.median_ms * 1e3
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "shape": list(self.shape),
+            "file_bytes": self.file_bytes,
+            **self.latency.to_dict(),
+            "images_per_second": self.images_per_second,
+            "against_first": self.against_first and self.against_first.to_dict(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchResult:
+    """All networks in the order in which they were named, and the conditions at the end of the timing."""
+
+    rows: tuple[BenchRow, ...]
+    runtime: str
+    conditions: Conditions
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        rows = [row.to_dict() for row in self.rows]
+        return {"runtime": self.runtime, "conditions": self.conditions.to_dict(), "models": rows}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entrant:
+    name: str
+    source: str
+    file: Path
+
+
+def bench(
+    models: Sequence[str | Path],
+    *,
+    batch: int = 1,
+    threads: int | None = None,
+    rounds: int = 100,
+    seconds: float | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> BenchResult:
+    """Time one batch of each network, interleaved; each is then compared with the first.
+
+    `threads`: of one operation; None takes every core that this process may use. UsageError for a name that is no run
+    folder, file or timm network, and for a file whose input does not fit the batch.
+    """
+    if not models or batch < 1 or rounds < 1 or (threads is not None and threads < 1):
+        raise UsageError(
+            "At least one network, batch >= 1, threads >= 1 and rounds >= 1 are needed, but got "
+            f"{len(models)} networks, batch={batch}, threads={threads}, rounds={rounds}."
+        )
+    used = threads or usable_cores()
+    with tempfile.TemporaryDirectory() as folder:
+        entrants = []
+        for at, model in enumerate(models):
+            if progress is not None:
+                progress(at, len(models), f"preparing {model}")
+            entrants.append(_entrant(str(model), Path(folder) / f"{at}.onnx"))
+        names = _distinct([entrant.name for entrant in entrants])
+        runtimes = [OnnxRuntime(entrant.file, threads=used) for entrant in entrants]
+        images = [_images(runtime, batch) for runtime in runtimes]
+        calls = {name: runtime.bind(one) for name, runtime, one in zip(names, runtimes, images, strict=True)}
+        timed = time_interleaved(calls, rounds=rounds, seconds=seconds, progress=progress)
+        rows = tuple(
+            BenchRow(
+                name=name,
+                source=entrant.source,
+                shape=one.shape,
+                file_bytes=entrant.file.stat().st_size,
+                latency=timed[name],
+                against_first=None if name == names[0] else compare(timed[names[0]], timed[name]),
+            )
+            for name, entrant, one in zip(names, entrants, images, strict=True)
+        )
+    return BenchResult(rows=rows, runtime="ONNX Runtime, CPU", conditions=Conditions.now(threads=used))
+
+
+def _entrant(model: str, draft: Path) -> _Entrant:
+    """Find the file that stands for `model`, or export it to `draft`."""
+    path = Path(model)
+    if path.is_dir():
+        file = path / "model.onnx"
+        if not file.is_file():
+            raise UsageError(f"{model} holds no model.onnx, so it cannot be timed. Run `vitesse export {model}` first.")
+        return _Entrant(name=model, source="run folder", file=file)
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise UsageError(f"{model} does not exist.")
+        return _Entrant(name=model, source="onnx file", file=path)
+    _export_timm(model, draft)
+    return _Entrant(name=model, source="timm, random weights", file=draft)
+
+
+def _export_timm(name: str, draft: Path) -> None:
+    timm: Any = importlib.import_module("timm")  # slow to import, and not needed to time files
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Perhaps {' or '.join(near)}?" if near else ""
+        raise UsageError(f"A run folder, an .onnx file or a timm network's name is needed, but got {name!r}.{hint}")
+    model = timm.create_model(name, pretrained=False)
+    config: dict[str, Any] = timm.data.resolve_model_data_config(model)
+    channels, height, width = config["input_size"]
+    preprocess = Preprocess(
+        size=(height, width), channels=channels, mean=tuple(config["mean"]), std=tuple(config["std"])
+    )
+    classes = tuple(str(number) for number in range(model.num_classes))
+    metadata = Metadata(preprocess=preprocess, classes=classes, arch_json=None, version=installed_version())
+    draft_onnx(served(model, preprocess), draft, metadata=metadata)
+
+
+def _images(runtime: OnnxRuntime, batch: int) -> Images:
+    """Random images of the shape that the file wants; what is in them does not change the time."""
+    wanted = runtime.shape
+    if wanted[0] not in (None, batch):
+        raise UsageError(f"{runtime.path} takes batches of {wanted[0]} only. Ask for --batch {wanted[0]}.")
+    shape = tuple(n or other for n, other in zip(wanted, (batch, _CHANNELS, _SIDE, _SIDE), strict=True))
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, a repeated one numbered: timing a network against itself shows the noise."""
+    turns = [names[: at + 1].count(name) for at, name in enumerate(names)]
+    return [name if turn == 1 else f"{name} #{turn}" for name, turn in zip(names, turns, strict=True)]
