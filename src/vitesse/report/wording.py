@@ -1,0 +1,146 @@
+"""Numbers and architectures in words: one way to write each quantity, for the page, the model card and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import singledispatch
+
+from vitesse.arch import MLP, Attention, Backbone, Stage
+from vitesse.report.summary import CostName, Outcome, RunSummary
+
+COST_NAMES: dict[CostName, str] = {
+    "params": "parameters",
+    "macs": "MACs",
+    "latency_ms": "latency",
+    "memory_bytes": "memory",
+}
+LIMITS: dict[str, CostName] = {f"max_{name}": name for name in COST_NAMES}
+
+
+def quantity(name: CostName, value: float) -> str:
+    """A cost with its unit: `5.72 M`, `1.26 G`, `12.4 ms`, `38.1 MiB`."""
+    match name:
+        case "latency_ms":
+            return f"{_three(value)} ms"
+        case "memory_bytes":
+            return size(value)
+        case _:
+            return scaled(value)
+
+
+def scaled(value: float) -> str:
+    """A count to three digits: `950`, `5.72 M`."""
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor * 0.9995:
+            return f"{_three(value / factor)} {letter}"
+    return f"{value:g}"
+
+
+def size(value: float) -> str:
+    """Bytes to three digits: `512 B`, `38.1 MiB`."""
+    for factor, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if value >= factor:
+            return f"{_three(value / factor)} {unit}"
+    return f"{value:g} B"
+
+
+def percent(value: float) -> str:
+    """A share of 1 as a percentage with two decimals."""
+    return f"{100 * value:.2f} %"
+
+
+def duration(seconds: float) -> str:
+    """A duration by its two largest units: `2 h 05 min`, `3 min 12 s`, `4.2 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def times(big: float, small: float) -> str:
+    """How much smaller: `3.8×`."""
+    return f"{_three(big / small)}×"
+
+
+def accuracy(outcome: Outcome) -> str | None:
+    """The test accuracy with its interval, where one was measured."""
+    if outcome.accuracy is None:
+        return None
+    if outcome.interval is None:
+        return percent(outcome.accuracy)
+    low, high = outcome.interval
+    return f"{percent(outcome.accuracy)} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def listed(items: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    words = list(items)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def asked(summary: RunSummary) -> str:
+    """What was asked, as a sentence's part: `images from pets, at most 5.70 M parameters`."""
+    limits = [_limit(name, value) for name, value in summary.budget.items()]
+    data = [f"images from {summary.data.source}"] if summary.data.source else []
+    return ", ".join([*data, *([f"at most {listed(limits)}"] if limits else [])])
+
+
+def came_out(summary: RunSummary) -> str:
+    """What came out, as a sentence's part; empty where nothing is known yet."""
+    outcome, teacher = summary.outcome, summary.teacher
+    parts = [
+        f"{quantity(name, value)} {COST_NAMES[name]}" if name in ("params", "macs") else f"{quantity(name, value)}"
+        for name in ("params", "macs", "latency_ms")
+        if (value := outcome.costs.of(name)) is not None
+    ]
+    if (score := accuracy(outcome)) is not None:
+        parts.append(f"{score} right on the test part")
+    said = listed(parts)
+    if said and teacher is not None and teacher.outcome.accuracy is not None:
+        said += f" (teacher: {percent(teacher.outcome.accuracy)})"
+    return said
+
+
+def described(arch: Backbone) -> tuple[str, ...]:
+    """An architecture in short lines, one or more a stage: widths, depth, and what changes from block to block."""
+    return tuple(line for stage in arch.stages for line in _stage(stage))
+
+
+def _limit(name: str, value: float) -> str:
+    if name not in LIMITS:
+        return f"{name} {value:g}"
+    cost = LIMITS[name]
+    return f"{quantity(cost, value)} {COST_NAMES[cost]}"
+
+
+def _stage(stage: Stage) -> tuple[str, ...]:
+    columns: dict[str, list[str]] = {}
+    for block in stage.blocks:
+        for branch in block.branches:
+            name, word = told(branch)
+            columns.setdefault(name, []).append(word)
+    rest = (f"{name} {words[0] if len(set(words)) == 1 else ' '.join(words)}" for name, words in columns.items())
+    return (f"{stage.dim} wide, {stage.depth} blocks", *rest)
+
+
+@singledispatch
+def told(branch: object) -> tuple[str, str]:
+    """The measure that tells a branch from others of its kind: its name and its value."""
+    return type(branch).__name__, ""
+
+
+@told.register
+def _(branch: Attention) -> tuple[str, str]:
+    return "heads", str(branch.heads)
+
+
+@told.register
+def _(branch: MLP) -> tuple[str, str]:
+    return "MLP ratio", f"{branch.ratio:g}"
+
+
+def _three(value: float) -> str:
+    """Three digits that count, never in exponents."""
+    decimals = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{decimals}f}"
