@@ -1,0 +1,59 @@
+"""Vitesse makes vision transformers small and fast: searched, taught, measured, exported.
+
+What is a value comes at once, without torch; what needs torch is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vitesse.arch import MLP as MLP
+from vitesse.arch import Attention as Attention
+from vitesse.arch import Backbone as Backbone
+from vitesse.arch import Block as Block
+from vitesse.arch import Budget as Budget
+from vitesse.arch import Choice as Choice
+from vitesse.arch import Cost as Cost
+from vitesse.arch import Head as Head
+from vitesse.arch import LayerNorm as LayerNorm
+from vitesse.arch import PatchEmbed as PatchEmbed
+from vitesse.arch import RelativePosition as RelativePosition
+from vitesse.arch import Stage as Stage
+from vitesse.arch import cost as cost
+from vitesse.arch import cross as cross
+from vitesse.arch import from_json as from_json
+from vitesse.arch import largest as largest
+from vitesse.arch import mutate as mutate
+from vitesse.arch import sample as sample
+from vitesse.arch import size as size
+from vitesse.arch import smallest as smallest
+from vitesse.arch import to_json as to_json
+from vitesse.zoo.registry import list_in_timm
+
+if TYPE_CHECKING:
+    from vitesse.nets import build as build
+    from vitesse.saved import load_network as load
+    from vitesse.saved import save_network as save
+    from vitesse.supernet import Supernet as Supernet
+    from vitesse.supernet import inherit as inherit
+
+__version__ = "0.1.0"
+
+_LATE = {
+    "build": ("vitesse.nets", "build"),
+    "load": ("vitesse.saved", "load_network"),
+    "save": ("vitesse.saved", "save_network"),
+    "Supernet": ("vitesse.supernet", "Supernet"),
+    "inherit": ("vitesse.supernet", "inherit"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LATE[name]
+    return getattr(import_module(module), attribute)
+
+
+list_in_timm()  # so that timm.create_model("vitesse_...") works; timm itself is not imported here

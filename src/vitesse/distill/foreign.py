@@ -1,0 +1,19 @@
+"""Teachers that are no networks of ours: any classifier that timm knows."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import timm
+from torch import nn
+
+
+def is_timm_name(name: str) -> bool:
+    """Whether timm has a model of this name (a tag of its weights may follow a dot)."""
+    return bool(timm.is_model(name))
+
+
+def timm_teacher(name: str, *, classes: int | None = None, pretrained: bool = True) -> nn.Module:
+    """timm's model of that name, with a classifier for so many classes where a number is given."""
+    chosen = {} if classes is None else {"num_classes": classes}
+    return cast(nn.Module, timm.create_model(name, pretrained=pretrained, **chosen))

@@ -1,0 +1,92 @@
+"""The shapes of a run: a teacher for data and budget, and the space of smaller networks around a network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from vitesse.arch import MLP, Attention, Backbone, Block, Budget, Choice, Head, PatchEmbed, Stage, cost
+from vitesse.data.preprocess import Preprocess
+from vitesse.errors import UsageError
+
+# (width, depth, heads, ratio) of the plain ViTs that are trained here where no teacher is given, from small to large.
+TEACHERS = (
+    (64, 4, 2, 2.0),
+    (96, 4, 3, 2.0),
+    (96, 6, 3, 2.0),
+    (128, 6, 4, 2.0),
+    (192, 6, 6, 2.0),
+    (192, 9, 6, 3.0),
+    (192, 12, 6, 4.0),
+    (288, 12, 9, 4.0),
+    (384, 12, 12, 4.0),
+)
+LARGER = 5  # a teacher costs at least so many times the budget
+
+
+def teacher_arch(preprocess: Preprocess, *, classes: int, budget: Budget) -> Backbone:
+    """A plain ViT for these images that costs at least five times the budget, or the largest that is trained here."""
+    patch = _patch(preprocess.size)
+    for dim, depth, heads, ratio in TEACHERS:
+        block = Block(Attention(heads=heads, head_dim=32), MLP(ratio=ratio))
+        arch = Backbone(
+            stem=PatchEmbed(image=preprocess.size, patch=patch, channels=preprocess.channels),
+            stages=(Stage(dim=dim, depth=depth, block=block),),
+            head=Head(classes=classes, pool="mean"),
+        )
+        price = cost(arch).to_dict()
+        limits = {name: limit for name, limit in budget.limits().items() if name in ("params", "macs")}
+        # Without a limit that a formula answers, a teacher of a size that small data can train.
+        enough = all(price[name] >= LARGER * limit for name, limit in limits.items()) if limits else dim >= 128
+        if enough:
+            return arch
+    return arch
+
+
+def _patch(size: tuple[int, int]) -> tuple[int, int]:
+    """Patches that divide the image into some tens of tokens, two hundred at most."""
+    wanted = next(patch for side, patch in ((16, 2), (40, 4), (128, 8), (math.inf, 16)) if min(size) <= side)
+    fitting = [patch for patch in range(wanted, 0, -1) if size[0] % patch == 0 and size[1] % patch == 0]
+    return (fitting[0], fitting[0])
+
+
+def space_around(arch: Backbone) -> Backbone:
+    """The space whose largest network is `arch`: narrower, shallower, with fewer heads and slimmer perceptrons."""
+    stages = []
+    for stage in arch.stages:
+        blocks = tuple(_looser(block) for block in stage.blocks)
+        depths = sorted({max(1, math.ceil(stage.depth * part)) for part in (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)})
+        # Multiples of 8 suit vector units; a width that is none of them stays as the largest.
+        dims = sorted({min(stage.dim, max(16, 8 * round(stage.dim * p / 8))) for p in (0.25, 0.375, 0.5, 0.75, 1)})
+        stages.append(Stage(dim=_choice(dims), depth=_choice(depths), block=blocks))
+    return replace(arch, stages=tuple(stages))
+
+
+def _looser(block: Block) -> Block:
+    branches = []
+    for branch in block.branches:
+        if isinstance(branch, Attention):
+            heads = sorted({max(1, round(branch.heads * part)) for part in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1)})
+            branches.append(replace(branch, heads=_choice(heads)))
+        elif isinstance(branch, MLP):
+            ratios = sorted({branch.ratio * part for part in (0.25, 0.5, 0.75, 1)})
+            branches.append(replace(branch, ratio=_choice(ratios)))
+        else:
+            branches.append(branch)
+    return Block(*branches)
+
+
+def _choice(options: list[int] | list[float]) -> int:
+    """A choice where there is one."""
+    return Choice(*options) if len(options) > 1 else options[0]  # type: ignore[return-value]
+
+
+def fitted(space: Backbone, preprocess: Preprocess, *, classes: int) -> Backbone:
+    """A space from the zoo or a file, made to read these images and name these classes."""
+    stem = replace(space.stem, image=preprocess.size, channels=preprocess.channels)
+    if any(side % step for side, step in zip(preprocess.size, stem.patch, strict=True)):
+        raise UsageError(
+            f"The images must be a multiple of the space's patch {stem.patch}, but are {preprocess.size}. "
+            "Set data.size, or take another space."
+        )
+    return replace(space, stem=stem, head=replace(space.head, classes=classes))

@@ -1,0 +1,170 @@
+"""The end of a run: the winner finished with its teacher, exported and checked, timed, and examined once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitesse.arch import Backbone, cost, to_json
+from vitesse.deploy.gate import GateReport, Proof
+from vitesse.deploy.onnx_export import export_onnx
+from vitesse.deploy.runtime import OnnxRuntime
+from vitesse.errors import VitesseError
+from vitesse.measure import Conditions, Latency, compare, time_interleaved, usable_cores
+from vitesse.nets import Network, build
+from vitesse.runs.files import write_json
+from vitesse.saved import load_network, save_network
+from vitesse.shrink.costing import formula_costs
+from vitesse.shrink.job import Job
+from vitesse.supernet import Supernet, inherit
+from vitesse.tasks.classification import Teaching, accuracy, plain
+from vitesse.train.loop import Progress
+
+NETWORK = "model.safetensors"
+ONNX = "model.onnx"
+PROOF_IMAGES = 512
+
+
+def finish(
+    job: Job, arch: Backbone, *, supernet: Supernet | None, teacher: nn.Module | None, progress: Progress
+) -> dict[str, Any]:
+    """The stage: the winner with its inherited weights (from nothing where there are none), trained with the teacher."""
+    settings = job.scaled(job.settings.finish, offset=3)
+    torch.manual_seed(settings.seed)
+    network = build(arch, drop_path=settings.drop_path)
+    if supernet is not None:
+        network.load_state_dict(inherit(supernet.network, arch).state_dict())
+    teaching = Teaching(teacher, weight=job.settings.teacher.weight, temperature=job.settings.teacher.temperature)
+    kept = job.train(network, settings, stage="finish", losses=plain(teaching), progress=progress)
+    assert isinstance(kept, Network)
+    return _leave(job, kept)
+
+
+def cut_out(
+    job: Job, arch: Backbone, *, supernet: Supernet | None, teacher: nn.Module | None, progress: Progress
+) -> dict[str, Any]:
+    """The stage where nothing is trained on: the winner as the supernet holds it."""
+    assert supernet is not None
+    return _leave(job, inherit(supernet.network, arch))
+
+
+def _leave(job: Job, kept: Network) -> dict[str, Any]:
+    """The finished network in the run folder; its costs."""
+    kept.preprocess, kept.class_names = job.parts.preprocess, job.parts.classes
+    if job.main:
+        save_network(kept, job.path(NETWORK))
+    return dict(formula_costs(kept.arch)) | {"params_counted": sum(p.numel() for p in kept.parameters())}
+
+
+def export(job: Job, progress: Progress) -> dict[str, Any]:
+    """The stage: `model.onnx`, written only if it computes what the network computes on images of the search part."""
+    if not job.main:
+        return {}
+    network = load_network(job.path(NETWORK))
+    assert network.preprocess is not None  # the finish stage wrote it
+    images, labels = _raw(job)
+    settings = job.settings.export
+    proof = Proof(
+        images=images, labels=labels, tolerance=settings.tolerance, accuracy_tolerance=settings.accuracy_tolerance
+    )
+    file = export_onnx(
+        network,
+        job.path(ONNX),
+        preprocess=network.preprocess,
+        classes=network.class_names,
+        arch_json=to_json(network.arch),
+        proof=proof,
+    )
+    write_json(job.path("gate.json"), _gate(file.gate))
+    return {"onnx_bytes": file.bytes, "opset": file.opset}
+
+
+def speed(job: Job, teacher: nn.Module | None, progress: Progress) -> dict[str, Any]:
+    """The stage: student and teacher timed against each other, each as the exported file in the runtime that serves.
+
+    A file slower than its budget is an error, not a footnote.
+    """
+    if not job.main:
+        return {}
+    threads, rounds = usable_cores(), job.settings.export.rounds
+    image = _raw(job)[0][:1].numpy()  # (1, C, H, W)
+    calls: dict[str, Callable[[], object]] = {
+        "student": OnnxRuntime(job.path(ONNX), threads=threads).bind(image),
+    }
+    with contextlib.ExitStack() as stack:
+        if teacher is not None:
+            calls["teacher"] = OnnxRuntime(_teacher_file(job, teacher), threads=threads).bind(image)
+            stack.callback(job.path("teacher/model.onnx").unlink)
+        timed = time_interleaved(calls, rounds=rounds, progress=progress)
+    _require_latency(job, timed["student"])
+    rows = [{"name": name, **latency.to_dict(), "verdict": _verdict(timed, name)} for name, latency in timed.items()]
+    conditions = Conditions.now(threads=threads).to_dict()
+    write_json(job.path("speed.json"), {"conditions": conditions, "rows": rows})
+    return {f"{name}_latency_ms": latency.median_ms for name, latency in timed.items()}
+
+
+def examine(job: Job, teacher: nn.Module | None, progress: Progress) -> dict[str, Any]:
+    """The stage: the one time that the test part is touched, by the exported file's network and the teacher."""
+    student = load_network(job.path(NETWORK)).to(job.accelerator.device)
+    result = accuracy(student, job.parts.test, accelerator=job.accelerator)
+    found: dict[str, Any] = {"test_accuracy": result.value, "test_interval": list(result.interval())}
+    if teacher is not None:
+        teacher = teacher.to(job.accelerator.device).eval()
+        taught = accuracy(teacher, job.parts.test, accelerator=job.accelerator)
+        found |= {"teacher_test_accuracy": taught.value, "teacher_test_interval": list(taught.interval())}
+        found |= {"teacher_params": sum(parameter.numel() for parameter in teacher.parameters())}
+        if isinstance(teacher, Network):
+            found |= {"teacher_macs": cost(teacher.arch).macs}
+    return found
+
+
+def _raw(job: Job) -> tuple[Tensor, Tensor]:
+    """Images of the search part as the exported file takes them, in 0..1, with their labels."""
+    batch = next(job.parts.search.batches(PROOF_IMAGES))
+    preprocess = job.parts.preprocess
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (preprocess.mean, preprocess.std))  # (C, 1, 1)
+    return (batch.images * std + mean).clamp(0, 1), batch.labels
+
+
+def _teacher_file(job: Job, teacher: nn.Module) -> Path:
+    images, labels = _raw(job)
+    arch_json = to_json(teacher.arch) if isinstance(teacher, Network) else None
+    return export_onnx(
+        teacher,
+        job.path("teacher/model.onnx"),
+        preprocess=job.parts.preprocess,
+        classes=job.parts.classes,
+        arch_json=arch_json,
+        # Only its time is wanted; a big network's float noise is no reason to lose the run.
+        proof=Proof(images=images[:8], labels=labels[:8], tolerance=1e-2, accuracy_tolerance=1.0),
+    ).path
+
+
+def _require_latency(job: Job, measured: Latency) -> None:
+    limit = job.settings.budget.max_latency_ms
+    if limit is not None and measured.median_ms > limit:
+        raise VitesseError(
+            f"The result must take at most {limit:.4g} ms, but its exported file takes {measured.median_ms:.4g} ms "
+            f"(p10 {measured.p10_ms:.4g}, p90 {measured.p90_ms:.4g}) when measured again. Is the device busy? Start the same "
+            "command again to measure once more, or begin a run with a lower --max-latency for this goal."
+        )
+
+
+def _verdict(timed: dict[str, Latency], name: str) -> str:
+    if name == "student":
+        return "the network of this run"
+    return compare(timed["student"], timed[name]).verdict
+
+
+def _gate(report: GateReport) -> dict[str, Any]:
+    return {
+        "tolerance": report.tolerance,
+        "rows": [{"batch": one.batch, "max_difference": one.difference} for one in report.batches],
+        "accuracy_torch": None if report.network is None else report.network.value,
+        "accuracy_onnx": None if report.file is None else report.file.value,
+    }

@@ -1,0 +1,127 @@
+"""A run under way: its settings, its folder, its data, and what every stage needs of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vitesse.data.augment import Augment
+from vitesse.data.load import Parts, load_parts
+from vitesse.data.part import Batch
+from vitesse.data.preprocess import Preprocess
+from vitesse.runs.folder import RunFolder
+from vitesse.shrink.settings import ShrinkSettings
+from vitesse.tasks.classification import Forward, accuracy
+from vitesse.train.loop import Losses, Progress, Task, Watch, fit
+from vitesse.train.processes import Accelerator, processes
+from vitesse.train.settings import TrainSettings
+
+# Opens the progress of a stage for a person to look at: `with stage("supernet") as progress: ...`.
+Stages = Callable[[str], AbstractContextManager[Progress]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Voice:
+    """How a run speaks to a person: the progress of its stages, and remarks between them."""
+
+    stage: Stages
+    say: Callable[[str], None]
+
+
+class Job:
+    """A run of `vitesse shrink` or of one of its parts. Data are read when they are first asked for, once."""
+
+    def __init__(self, settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> None:
+        self.settings, self.folder, self.voice = settings, folder, voice
+        self.accelerator: Accelerator = processes()
+        self.preprocess: Preprocess | None = None  # set by a teacher that brings its own
+
+    @property
+    def main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.accelerator.is_main_process
+
+    def path(self, name: str) -> Path:
+        """A file of the run."""
+        return self.folder.path / name
+
+    def do(self, stage: str, work: Callable[[Progress], dict[str, Any]]) -> dict[str, Any]:
+        """Run a stage, or take what it left where it is done already; its outputs are plain values."""
+        if not self.folder.done(stage):
+            with self.voice.stage(stage) as progress:
+                outputs = work(progress)
+            if self.main:
+                self.folder.finish(stage, outputs)
+            self.accelerator.wait_for_everyone()
+        found: dict[str, Any] = self.folder.outputs(stage)
+        return found
+
+    @functools.cached_property
+    def parts(self) -> Parts:
+        """The data in three disjoint parts; nothing but the last stage touches `test`."""
+        with self.voice.stage("data") as progress:
+            parts = load_parts(self.settings.data, preprocess=self.preprocess, progress=progress)
+        for note in parts.notes:
+            self.voice.say(note)
+        return parts
+
+    @property
+    def augment(self) -> Augment:
+        """How training images are changed: as set, or what suits the data."""
+        if self.settings.augment is not None:
+            return self.settings.augment
+        return Augment.digits() if self.settings.data.source == "digits" else Augment.photos()
+
+    def scaled(self, train: TrainSettings, *, offset: int) -> TrainSettings:
+        """A stage's training by the run's effort and seed; `offset` gives each stage a seed of its own."""
+        steps = max(1, round(train.steps * self.settings.effort))
+        epochs = max(1, round(train.epochs * self.settings.effort)) if train.epochs else 0
+        return replace(train, steps=steps, epochs=epochs, seed=self.settings.seed + 1000 * offset + train.seed)
+
+    def train(
+        self,
+        network: nn.Module,
+        settings: TrainSettings,
+        *,
+        stage: str,
+        losses: Losses,
+        progress: Progress,
+        forward: Callable[[nn.Module], Forward] = lambda network: network,
+    ) -> nn.Module:
+        """Train on the learn part, looking at the search part; returns what to keep.
+
+        `forward` says how the network under training is asked for logits.
+        """
+        parts, mix = self.parts, self.settings.mix
+
+        def batches(epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
+            return parts.learn.train_batches(
+                epoch=epoch, batch=settings.batch, seed=settings.seed, augment=self.augment, mix=mix,
+                start=start, rank=rank, world=world,
+            )  # fmt: skip
+
+        task = Task(
+            losses=losses,
+            batches=batches,
+            steps_per_epoch=parts.learn.steps(settings.batch),
+            evaluate=lambda network: accuracy(forward(network), parts.search, accelerator=self.accelerator).value,
+            chance=1 / len(parts.classes),
+        )
+        watch = Watch(
+            log=lambda record: self._log({"stage": stage, **record}),
+            say=self.voice.say,
+            progress=progress,
+            rewind=lambda step: self.folder.truncate_after(stage, step) if self.main else None,
+        )
+        kept = fit(network, settings, task=task, checkpoint=self.path(f"checkpoints/{stage}.pt"), watch=watch)
+        return kept.eval()
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if self.main:
+            self.folder.append(record)

@@ -1,0 +1,142 @@
+"""The main job as a sequence of stages: each leaves a file that says that it is done, and starting again goes on there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vitesse.arch import Backbone, to_json
+from vitesse.errors import UsageError
+from vitesse.nets import Network
+from vitesse.runs.files import write_json, write_text
+from vitesse.runs.folder import RunFolder
+from vitesse.saved import load_network
+from vitesse.search.feasible import check_budget
+from vitesse.shrink import finish, searching, supernet
+from vitesse.shrink.costing import Costing, formula_costs
+from vitesse.shrink.design import fitted
+from vitesse.shrink.job import Job, Voice
+from vitesse.shrink.settings import ShrinkSettings
+from vitesse.shrink.teacher import Teacher
+
+RESULT = "result.json"
+
+
+def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict[str, Any]:
+    """From images and a budget to a small network: the result as plain values, also left in `result.json`.
+
+    Raises UsageError before anything long where nothing in the space can meet the budget, VitesseError where a stage
+    fails; what was done until then stays, and the same call goes on from there.
+    """
+    job = Job(settings, folder, voice=voice)
+    teacher = Teacher(job)
+    space = supernet.space_of(job, teacher.arch)
+    costing = _priced(job, space)
+    job.do("teacher", teacher.train)
+    taught = teacher.load()
+    job.do("supernet", lambda progress: supernet.train_supernet(
+        job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
+    trained = supernet.load_supernet(job.path(supernet.NETWORK), space)
+    found = job.do("search", lambda progress: searching.run_search(job, trained, costing=costing, progress=progress))
+    arch = searching.winner_arch(job)
+    job.do("finish", lambda progress: finish.finish(job, arch, supernet=trained, teacher=taught, progress=progress))
+    return conclude(job, arch=arch, teacher=taught, search=found)
+
+
+def train(settings: ShrinkSettings, folder: RunFolder, *, arch: Backbone, voice: Voice) -> dict[str, Any]:
+    """Train the network of `arch` from nothing, with a teacher where one is set; ends like `shrink`."""
+    job = Job(settings, folder, voice=voice)
+    taught = _named_teacher(job)
+    fitting = fitted(arch, job.parts.preprocess, classes=len(job.parts.classes))
+    check_budget(fitting, formula_costs, Costing(job, fitting).formula_limits())
+    if job.main:
+        write_text(job.path(searching.WINNER), to_json(fitting) + "\n")
+    job.do("finish", lambda progress: finish.finish(job, fitting, supernet=None, teacher=taught, progress=progress))
+    return conclude(job, arch=fitting, teacher=taught, search=None)
+
+
+def train_supernet(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict[str, Any]:
+    """Train the supernet of the space that is set; what it leaves is for `search`."""
+    job = Job(settings, folder, voice=voice)
+    taught = _named_teacher(job)
+    space = supernet.space_of(job, taught.arch if isinstance(taught, Network) else None)
+    costing = _priced(job, space)
+    return job.do("supernet", lambda progress: supernet.train_supernet(
+        job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
+
+
+def search_supernet(
+    settings: ShrinkSettings, folder: RunFolder, *, source: Path, finishing: bool, voice: Voice
+) -> dict[str, Any]:
+    """Search a trained supernet (`source`: the folder of its run) within the budget, and cut the winner out.
+
+    `finishing` trains the winner on, with the teacher where one is set; else it keeps its inherited weights.
+    """
+    job = Job(settings, folder, voice=voice)
+    job.preprocess = load_network(source / supernet.NETWORK).preprocess
+    taught = _named_teacher(job)
+    space = supernet.trained_space(source)
+    costing = _priced(job, space)
+    trained = supernet.load_supernet(source / supernet.NETWORK, space)
+    if trained.network.class_names != job.parts.classes:
+        raise UsageError(f"The supernet in {source} names other classes than {settings.data.source}. Use its own data.")
+    found = job.do("search", lambda progress: searching.run_search(job, trained, costing=costing, progress=progress))
+    arch = searching.winner_arch(job)
+    last = finish.finish if finishing else finish.cut_out
+    job.do("finish", lambda progress: last(job, arch, supernet=trained, teacher=taught, progress=progress))
+    return conclude(job, arch=arch, teacher=taught, search=found)
+
+
+def _named_teacher(job: Job) -> nn.Module | None:
+    """The teacher that is set, ready to teach; None where none is."""
+    if not job.settings.teacher.model:
+        return None
+    teacher = Teacher(job)
+    job.do("teacher", teacher.train)
+    return teacher.load()
+
+
+def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] | None) -> dict[str, Any]:
+    """Export, time and examine a finished network; `result.json` for the report."""
+    job.do("export", lambda progress: finish.export(job, progress))
+    timed = job.do("speed", lambda progress: finish.speed(job, teacher, progress))
+    examined = job.do("exam", lambda progress: finish.examine(job, teacher, progress))
+    price = job.folder.outputs("finish")
+    seconds = job.folder.seconds()
+    budget = job.settings.budget
+    result = {
+        "asked": {
+            "data": job.settings.data.source,
+            "budget": {f"max_{name}": limit for name, limit in budget.limits().items()},
+        },
+        "params": price["params_counted"],
+        "macs": price["macs"],
+        "memory_bytes": price["memory_bytes"],
+        "latency_ms": timed.get("student_latency_ms"),
+        "teacher_latency_ms": timed.get("teacher_latency_ms"),
+        **examined,
+        "classes": list(job.parts.classes),
+        "data_notes": list(job.parts.notes),
+        "data_fingerprint": job.parts.fingerprint,
+        "seconds": sum(seconds.values()),
+        "seconds_by_stage": seconds,
+        "budget_met": True,  # whatever misses it was an error before
+        "search": search or {},
+    }
+    if job.main:
+        write_json(job.path(RESULT), result)
+    return result
+
+
+def _priced(job: Job, space: Backbone) -> Costing:
+    """The costs of candidates; refuses at once a budget that nothing in the space can meet."""
+    costing = Costing(job, space)
+    check_budget(space, costing, costing.formula_limits())
+    if "latency_ms" in costing.limits and not job.folder.done("search"):
+        with job.voice.stage("latency") as progress:
+            least = costing.measure_smallest(progress)
+            check_budget(space, lambda arch: {"latency_ms": least}, {"latency_ms": costing.limits["latency_ms"]})
+            costing.fit(progress)
+    return costing

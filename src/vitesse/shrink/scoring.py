@@ -1,0 +1,45 @@
+"""Scoring candidates: accuracy on the search part with inherited weights, many candidates against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vitesse.arch import Backbone
+from vitesse.data.part import Batch, Part
+from vitesse.search.racing import race
+from vitesse.supernet import Supernet
+from vitesse.tasks.classification import correct
+from vitesse.train.processes import Accelerator, autocast
+
+KEEP = 10  # a candidate is scored to the end while it may be among the best so many: evolution's parents
+
+
+class Scorer:
+    """`scorer(archs) -> accuracies`: the search part is decoded and moved to the device once, for all candidates."""
+
+    def __init__(
+        self, supernet: Supernet, part: Part, *, accelerator: Accelerator, batch: int, z: float, precision: str
+    ) -> None:
+        self.supernet = supernet.to(accelerator.device).eval()
+        self.accelerator, self.z, self.precision = accelerator, z, precision
+        # A race needs several looks; the images of one look run as one batch.
+        size = max(1, min(batch, -(-len(part) // 4) if z else batch))
+        self.blocks = [self._on_device(one) for one in part.batches(size)]
+
+    def _on_device(self, batch: Batch) -> Batch:
+        device = self.accelerator.device
+        return Batch(batch.images.to(device), batch.targets, batch.labels.to(device), batch.indices)
+
+    def __call__(self, archs: Sequence[Backbone]) -> list[float]:
+        """The accuracy of each architecture in [0, 1]; an estimate for those that fell far behind early."""
+        if self.z:
+            return race(self._right, archs, self.blocks, keep=KEEP, z=self.z)
+        return [float(np.concatenate([self._right(arch, block) for block in self.blocks]).mean()) for arch in archs]
+
+    def _right(self, arch: Backbone, block: Batch) -> NDArray[np.bool_]:
+        with autocast(self.precision, self.accelerator), torch.inference_mode():
+            return correct(lambda images: self.supernet(images, arch), block, self.accelerator.device)

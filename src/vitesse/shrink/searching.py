@@ -1,0 +1,109 @@
+"""The search of a run: candidates within the budget, scored with inherited weights; the winner is cut out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vitesse.arch import Backbone, from_json, size, to_data, to_json
+from vitesse.errors import VitesseError
+from vitesse.runs.files import write_text
+from vitesse.search.candidate import Candidate, Strategy
+from vitesse.search.evolution import Evolution
+from vitesse.search.loop import search
+from vitesse.search.nsga2 import NSGA2
+from vitesse.search.pareto import winner
+from vitesse.search.random_search import RandomSearch
+from vitesse.shrink.costing import Costing
+from vitesse.shrink.job import Job
+from vitesse.shrink.scoring import Scorer
+from vitesse.shrink.settings import SearchSettings
+from vitesse.supernet import Supernet
+from vitesse.train.loop import Progress
+
+WINNER = "arch.json"
+CANDIDATES = "candidates.jsonl"
+TIGHTENINGS = 3
+
+
+def strategy_of(settings: SearchSettings, limits: Mapping[str, float]) -> Strategy:
+    """The strategy that the settings name; a population other than the published 50 keeps its proportions."""
+    if settings.strategy == "random":
+        return RandomSearch(population=settings.population)
+    if settings.strategy == "nsga2":
+        return NSGA2(population=settings.population, costs=tuple(limits) or ("params",))
+    half = settings.population // 2
+    return Evolution(
+        population=settings.population, parents=max(2, settings.population // 5), mutants=half, crossovers=half
+    )
+
+
+def run_search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progress) -> dict[str, Any]:
+    """The stage: leaves the study, all candidates, and the winner's architecture."""
+    if job.main:
+        found = _search(job, supernet, costing=costing, progress=progress)
+        write_text(job.path(WINNER), to_json(found["winner"].arch) + "\n")
+        lines = [json.dumps(_line(candidate)) for candidate in found["history"]]
+        write_text(job.path(CANDIDATES), "\n".join(lines) + "\n")
+        return {
+            "space_size": f"{size(supernet.space):.3g}",
+            "strategy": job.settings.search.strategy,
+            "candidates": len(found["history"]),
+            "score": found["winner"].score,
+        }
+    return {}
+
+
+def winner_arch(job: Job) -> Backbone:
+    """The architecture that the search left."""
+    return from_json(job.path(WINNER).read_text(encoding="utf-8"))
+
+
+def _search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progress) -> dict[str, Any]:
+    settings = job.settings.search
+    score = Scorer(
+        supernet, job.parts.search, accelerator=job.accelerator,
+        batch=settings.batch, z=settings.z, precision=settings.precision,
+    )  # fmt: skip
+    limits = dict(costing.limits)
+    # A regression may be off where the winner lies: then the search goes on below a lower predicted latency.
+    for attempt in range(TIGHTENINGS):
+        history = search(
+            supernet.space,
+            strategy=strategy_of(settings, limits),
+            score=score,
+            costs=costing,
+            limits=limits,
+            storage=settings.storage or job.path("study.db"),
+            seed=job.settings.seed + attempt,
+            generations=settings.generations,
+            progress=progress,
+        )
+        best = _winner(history, limits, costing=costing, progress=progress)
+        if best is not None:
+            return {"history": history, "winner": best}
+        limits["latency_ms"] *= 0.85
+        job.voice.say(f"No finalist was fast enough when measured: searching below {limits['latency_ms']:.3g} ms predicted.")
+    raise VitesseError(
+        f"A winner must take at most {costing.limits['latency_ms']:.3g} ms, but none of the finalists measured so in "
+        f"{TIGHTENINGS} searches. Raise --max-latency, or leave the device idle while it is measured."
+    )
+
+
+def _winner(
+    history: list[Candidate], limits: Mapping[str, float], *, costing: Costing, progress: Progress
+) -> Candidate | None:
+    if "latency_ms" not in limits:
+        return winner(history, limits)
+    return costing.measured_winner(history, lambda able: winner(able, limits), progress)
+
+
+def _line(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "arch": to_data(candidate.arch),
+        "score": candidate.score,
+        "costs": dict(candidate.costs),
+        "origin": candidate.origin,
+        "generation": candidate.generation,
+    }

@@ -1,0 +1,124 @@
+"""Everything that can be set about a run of `vitesse shrink`; the defaults suit a few thousand small images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vitesse.arch import Budget
+from vitesse.data.augment import Augment
+from vitesse.data.load import DataSettings
+from vitesse.data.mix import Mix
+from vitesse.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherSettings:
+    """Who teaches, and how much is listened to.
+
+    model: a timm name, a run folder, or a file of weights; empty to train one here. weight: the teacher's share of the
+    loss. temperature: softens what it says. train: how it is trained, or tuned to the data where it knows other classes.
+    """
+
+    model: str = ""
+    weight: float = 0.8
+    temperature: float = 2.0
+    train: TrainSettings = field(
+        default_factory=lambda: TrainSettings(steps=2400, lr=2e-3, ema=0.995, drop_path=0.1, evaluate_every=10)
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1 or not self.temperature > 0:
+            raise ValueError(
+                f"weight must be a share from 0 to 1 and temperature above 0, but got {self.weight}, {self.temperature}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SupernetSettings:
+    """The space, and how its supernet is trained.
+
+    space: "auto" (around the teacher), a name of the zoo ("autoformer_tiny"), or a JSON file of a space. rule: "sandwich"
+    (largest, smallest and `randoms` random subnets a step, in-place distillation) or "single" (one subnet a step, as
+    AutoFormer). elastic: start from the teacher's weights where the space's largest network is the teacher.
+    """
+
+    space: str = "auto"
+    rule: Literal["sandwich", "single"] = "sandwich"
+    randoms: int = 2
+    elastic: bool = True
+    train: TrainSettings = field(
+        default_factory=lambda: TrainSettings(steps=1200, lr=1e-3, ema=0.99, evaluate_every=10)
+    )
+
+    def __post_init__(self) -> None:
+        if self.randoms < 0:
+            raise ValueError(f"randoms must be at least 0, but got {self.randoms}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """How the space is searched.
+
+    strategy: "evolution" (as published), "nsga2", or "random" (the baseline). z: how many standard errors behind the best
+    ten a candidate is scored no further; 0 scores all on all images. precision: of scoring. storage: a database URL shared
+    by many workers; empty for `study.db` in the run folder. measured: how many networks are timed for a latency budget.
+    """
+
+    strategy: Literal["evolution", "nsga2", "random"] = "evolution"
+    population: int = 50
+    generations: int = 10
+    z: float = 1.5
+    batch: int = 256
+    precision: Literal["fp32", "bf16"] = "fp32"
+    storage: str = ""
+    measured: int = 24
+
+    def __post_init__(self) -> None:
+        least = {"population": 4, "generations": 1, "batch": 1, "measured": 8, "z": 0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, but got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSettings:
+    """How the result is exported and checked: tolerances of the file against the network."""
+
+    tolerance: float = 1e-4
+    accuracy_tolerance: float = 0.005
+    rounds: int = 200
+
+    def __post_init__(self) -> None:
+        if not (self.tolerance > 0 and self.accuracy_tolerance >= 0 and self.rounds >= 10):
+            raise ValueError(
+                "tolerance must be above 0, accuracy_tolerance at least 0 and rounds at least 10, but got "
+                f"{self.tolerance}, {self.accuracy_tolerance}, {self.rounds}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShrinkSettings:
+    """From images and a budget to a small network.
+
+    augment: None for what suits the data. effort: multiplies the length of every training. finish: how the winner is
+    trained with the teacher once it is cut out.
+    """
+
+    seed: int = 0
+    effort: float = 1.0
+    data: DataSettings = field(default_factory=DataSettings)
+    augment: Augment | None = None
+    mix: Mix = field(default_factory=lambda: Mix(smoothing=0.05))
+    budget: Budget = field(default_factory=Budget)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    supernet: SupernetSettings = field(default_factory=SupernetSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    finish: TrainSettings = field(
+        default_factory=lambda: TrainSettings(steps=3000, lr=2e-3, ema=0.995, evaluate_every=10)
+    )
+    export: ExportSettings = field(default_factory=ExportSettings)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.effort < float("inf"):
+            raise ValueError(f"effort must be a positive number, but got {self.effort}.")

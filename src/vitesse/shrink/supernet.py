@@ -1,0 +1,121 @@
+"""The supernet of a run: made from the teacher or from nothing, trained, and left in the run folder."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitesse.arch import Backbone, from_json, largest, parameters, size, smallest, to_json
+from vitesse.errors import UsageError
+from vitesse.losses.classification import cross_entropy
+from vitesse.nets import Network
+from vitesse.runs.files import read_json, write_json
+from vitesse.saved import load_network, save_network
+from vitesse.search.draw import draw
+from vitesse.search.feasible import within
+from vitesse.shrink.costing import Costing
+from vitesse.shrink.design import fitted, space_around
+from vitesse.shrink.job import Job
+from vitesse.supernet import Supernet
+from vitesse.tasks.classification import Teaching, one_subnet, sandwich
+from vitesse.train.loop import Progress
+from vitesse.weights.reorder import importance, most_important_first, reorder
+from vitesse.zoo import space_named
+
+NETWORK = "supernet/model.safetensors"
+SPACE = "supernet/space.json"
+POOL = 1024  # subnets drawn beforehand, so that a step costs no rejection and few skeletons are built
+IMPORTANCE_BATCHES = 8
+
+
+def space_of(job: Job, teacher: Backbone | None) -> Backbone:
+    """The space that a run asks for: around the teacher, a named one, or one in a file."""
+    name = job.settings.supernet.space
+    if name == "auto":
+        if teacher is None:
+            raise UsageError(
+                "A space is made around a plain ViT, but this teacher is none. Name a space: --space autoformer_tiny."
+            )
+        return space_around(teacher)
+    parts = job.parts
+    space = from_json(Path(name).read_text(encoding="utf-8")) if Path(name).is_file() else space_named(name)
+    return fitted(space, parts.preprocess, classes=len(parts.classes))
+
+
+def train_supernet(
+    job: Job, space: Backbone, *, costing: Costing, teacher: nn.Module | None, progress: Progress
+) -> dict[str, Any]:
+    """The stage: leaves the trained host in the run folder."""
+    settings = job.scaled(job.settings.supernet.train, offset=2)
+    torch.manual_seed(settings.seed)
+    supernet = Supernet(space, drop_path=settings.drop_path)
+    elastic = job.settings.supernet.elastic and isinstance(teacher, Network) and teacher.arch == supernet.host
+    if elastic:
+        assert isinstance(teacher, Network)
+        supernet.network.load_state_dict(by_importance(job, teacher))
+    teaching = Teaching(teacher, weight=job.settings.teacher.weight, temperature=job.settings.teacher.temperature)
+    pool = affordable(space, costing, seed=settings.seed)
+
+    def one_of(rng: random.Random) -> Backbone:
+        return rng.choice(pool)
+
+    if job.settings.supernet.rule == "single":
+        losses = one_subnet(one_of, teaching, seed=settings.seed)
+    else:
+        ends, randoms = (largest(space), smallest(space)), job.settings.supernet.randoms
+        losses = sandwich(ends, one_of, teaching, seed=settings.seed, randoms=randoms)
+    # What is looked at meanwhile is one subnet within the budget: the largest would tell nothing new.
+    typical = pool[0]
+    kept = job.train(
+        supernet, settings, stage="supernet", losses=losses, progress=progress,
+        forward=lambda network: lambda images: network(images, typical),
+    )  # fmt: skip
+    assert isinstance(kept, Supernet)
+    kept.network.preprocess, kept.network.class_names = job.parts.preprocess, job.parts.classes
+    if job.main:
+        save_network(kept.network, job.path(NETWORK))
+        write_json(job.path(SPACE), {"space": to_json(space)})
+    return {"space_size": f"{size(space):.3g}", "elastic": elastic}
+
+
+def load_supernet(file: Path, space: Backbone) -> Supernet:
+    """The supernet that the stage left."""
+    network = load_network(file)
+    supernet = Supernet(space, host=network.arch)
+    supernet.network = network
+    return supernet.eval()
+
+
+def trained_space(run: Path) -> Backbone:
+    """The space whose supernet a run trained."""
+    return from_json(read_json(run / SPACE)["space"])
+
+
+def affordable(space: Backbone, costing: Costing, *, seed: int) -> list[Backbone]:
+    """Random subnets within the budget: what is never asked for need not be trained."""
+    return draw(space, POOL, rng=random.Random(seed), feasible=lambda arch: within(costing(arch), costing.limits))
+
+
+def by_importance(job: Job, teacher: Network) -> dict[str, torch.Tensor]:
+    """The teacher's weights with heads and channels in the order of their importance on the data (first-order Taylor).
+
+    So the slices that keep the first ones keep what matters most; the whole network computes the same as before.
+    """
+    network = teacher.to(job.accelerator.device).eval()
+    network.zero_grad(set_to_none=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    batches = job.parts.learn.batches(job.settings.supernet.train.batch)
+    for _, batch in zip(range(IMPORTANCE_BATCHES), batches, strict=False):
+        images, targets = batch.images.to(job.accelerator.device), batch.targets.to(job.accelerator.device)
+        cross_entropy(network(images), targets).backward()
+    shapes = parameters(teacher.arch)
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    state = {name: p.detach() for name, p in network.named_parameters()}
+    scores = importance(state, shapes, gradients)
+    network.zero_grad(set_to_none=True)
+    return reorder(state, shapes, most_important_first(scores))

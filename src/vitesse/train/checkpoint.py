@@ -1,0 +1,27 @@
+"""Checkpoints of a training under way: tensors and numbers only, read without running any code in them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitesse.errors import VitesseError
+from vitesse.runs.files import atomic_path
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path`, whole or not at all."""
+    with atomic_path(path) as draft:
+        torch.save(state, draft)
+
+
+def load_checkpoint(path: Path, *, device: torch.device) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote; VitesseError where the file is damaged."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise VitesseError(f"The checkpoint {path} cannot be read ({error}). Remove it to start its stage again.") from error
+    return state

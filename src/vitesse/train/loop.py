@@ -1,0 +1,223 @@
+"""The training loop: any network, any loss, any data; resumes at the step where it was killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from vitesse.errors import UsageError, VitesseError
+from vitesse.train.checkpoint import load_checkpoint, save_checkpoint
+from vitesse.train.processes import Accelerator, autocast, average_gradients, processes
+from vitesse.train.settings import TrainSettings
+
+
+# The losses of one step, each back-propagated before the next is computed: memory stays that of one pass.
+Losses = Callable[[nn.Module, Any, int], Iterable[Tensor]]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is learned: the losses of a step, the batches of an epoch, and how well it goes.
+
+    batches(epoch, start, rank, world): this process's batches of an epoch, from step `start` on; a batch is a dataclass
+    of tensors whose first axes are the images.
+    evaluate(network): accuracy in [0, 1] on images that are not learned. chance: the accuracy of guessing.
+    """
+
+    losses: Losses
+    batches: Callable[[int, int, int, int], Iterator[Any]]
+    steps_per_epoch: int
+    evaluate: Callable[[nn.Module], float]
+    chance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Where a training tells how it goes.
+
+    log: takes one record (step, epoch, loss, lr, accuracy) at a time. say: takes a warning. rewind: called with the
+    step at which training goes on, so that later records of a killed run are dropped.
+    """
+
+    log: Callable[[dict[str, float]], None] = lambda record: None
+    say: Callable[[str], None] = lambda message: None
+    progress: Progress = lambda done, total, note: None
+    rewind: Callable[[int], None] = lambda step: None
+
+
+def fit(network: nn.Module, settings: TrainSettings, *, task: Task, checkpoint: Path, watch: Watch) -> nn.Module:
+    """Train `network` in place and return what to keep: itself, or its averaged weights where `ema` is set.
+
+    Interrupted at any point and called again with the same arguments, it goes on from `checkpoint` and, on a CPU, ends
+    in the same bits. Raises VitesseError where the loss is no longer finite.
+    """
+    run = _Run(network, settings, task=task, checkpoint=checkpoint, watch=watch)
+    run.resume()
+    while run.step < run.steps:
+        epoch, start = divmod(run.step, task.steps_per_epoch)
+        for batch in task.batches(epoch, start, run.accelerator.process_index, run.accelerator.num_processes):
+            run.train_step(batch)
+            run.save_now_and_then()
+        run.end_epoch(epoch)
+    run.save()
+    return run.kept
+
+
+class _Run:
+    """One training under way: everything that a checkpoint holds, and the step that changes it."""
+
+    def __init__(
+        self, network: nn.Module, settings: TrainSettings, *, task: Task, checkpoint: Path, watch: Watch
+    ) -> None:
+        self.settings, self.task, self.checkpoint, self.watch = settings, task, checkpoint, watch
+        self.accelerator: Accelerator = processes()
+        self.network = network.to(self.accelerator.device).train()
+        self.optimizer = _optimizer(network, settings)
+        steps = settings.epochs_of(task.steps_per_epoch) * task.steps_per_epoch
+        warmup = int(settings.warmup * steps)
+        self.schedule = CosineLRScheduler(
+            self.optimizer,
+            t_initial=max(steps - warmup, 1),
+            lr_min=settings.min_lr,
+            warmup_t=warmup,
+            warmup_lr_init=settings.min_lr,
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )
+        self.ema = ModelEmaV3(network, decay=settings.ema, use_warmup=True) if settings.ema else None
+        self.steps, self.step = steps, 0
+        self.loss_sum = torch.zeros((), device=self.accelerator.device)
+        self.losses_seen, self.accuracy, self.saved_at = 0, float("nan"), time.monotonic()
+
+    @property
+    def kept(self) -> nn.Module:
+        """What is evaluated and kept."""
+        return self.network if self.ema is None else self.ema.module
+
+    def train_step(self, batch: Any) -> None:
+        """One update of the weights: all losses of the step, back-propagated one by one."""
+        self.schedule.step_update(self.step)
+        # Seeded by the step, so that stochastic depth is replayed after a restart without storing generator states.
+        torch.manual_seed(hash((self.settings.seed, self.step, self.accelerator.process_index)) % 2**63)
+        self.optimizer.zero_grad(set_to_none=True)
+        for part, share in split(batch, self.settings.accumulate, device=self.accelerator.device):
+            losses = self.task.losses(self.network, part, self.step)
+            for loss in self._each(losses):
+                self.accelerator.backward(loss * share)
+                self.loss_sum += loss.detach() * share
+        average_gradients(self.network, self.accelerator)
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.step += 1
+        self.losses_seen += 1
+        if self.ema is not None:
+            self.ema.update(self.network, step=self.step)
+
+    def _each(self, losses: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The losses one by one, each forward pass in the chosen precision, each backward pass outside of it."""
+        iterator = iter(losses)
+        while True:
+            with autocast(self.settings.precision, self.accelerator):
+                loss = next(iterator, None)
+            if loss is None:
+                return
+            yield loss
+
+    def mean_loss(self) -> float:
+        """The mean loss since the last look; VitesseError where it is not finite."""
+        value = float(self.loss_sum) / max(self.losses_seen, 1)
+        if not math.isfinite(value):
+            good = f"The last good checkpoint is {self.checkpoint}." if self.checkpoint.exists() else "None was saved yet."
+            raise VitesseError(
+                f"The loss must be finite, but is {value} within the {self.losses_seen} steps before step {self.step}. "
+                f"{good} Try a lower lr (now {self.settings.lr}), a longer warmup or precision fp32."
+            )
+        return value
+
+    def end_epoch(self, epoch: int) -> None:
+        """Log the epoch, look at the accuracy where it is time, and say loudly if nothing is learned."""
+        record = {"step": self.step, "epoch": epoch + 1, "loss": self.mean_loss(), "lr": self._rate()}
+        self.loss_sum.zero_()
+        self.losses_seen = 0
+        if (epoch + 1) % self.settings.evaluate_every == 0 or self.step >= self.steps:
+            self.kept.eval()
+            self.accuracy = record["accuracy"] = self.task.evaluate(self.kept)
+            self.network.train()
+            warm = self.step > max(self.settings.warmup, 0.2) * self.steps
+            if warm and self.accuracy <= 1.1 * self.task.chance:
+                self.watch.say(
+                    f"NOTHING IS LEARNED: accuracy {self.accuracy:.1%} after {self.step} of {self.steps} steps is that "
+                    f"of guessing ({self.task.chance:.1%}). Look at the labels, and try another lr."
+                )
+        self.watch.log(record)
+        note = f"loss {record['loss']:.3f}" + ("" if math.isnan(self.accuracy) else f", accuracy {self.accuracy:.1%}")
+        self.watch.progress(self.step, self.steps, note)
+
+    def _rate(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def save_now_and_then(self) -> None:
+        """Save where enough time has passed since the last checkpoint."""
+        if time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all, after making sure that it is a good one."""
+        self.mean_loss()
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.checkpoint, self._state())
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from the checkpoint where there is one."""
+        if self.checkpoint.exists():
+            state = load_checkpoint(self.checkpoint, device=self.accelerator.device)
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.ema is not None:
+                self.ema.module.load_state_dict(state["ema"])
+            self.step, self.losses_seen = state["step"], state["losses_seen"]
+            self.loss_sum, self.accuracy = state["loss_sum"].to(self.accelerator.device), state["accuracy"]
+        self.watch.rewind(self.step)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "step": self.step,
+            "losses_seen": self.losses_seen,
+            "loss_sum": self.loss_sum,
+            "accuracy": self.accuracy,
+        }
+
+
+def _optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    try:
+        return create_optimizer_v2(
+            network, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay
+        )
+    except (ValueError, AssertionError, KeyError) as error:
+        raise UsageError(f"optimizer must be a name that timm knows, but got {settings.optimizer!r} ({error}).") from error
+
+
+def split(batch: Any, parts: int, *, device: torch.device) -> list[tuple[Any, float]]:
+    """The batch on `device`, in `parts` nearly equal parts, each with its share of the whole."""
+    tensors = [getattr(batch, field.name).to(device, non_blocking=True) for field in dataclasses.fields(batch)]
+    size = len(tensors[0])
+    edges = [size * part // parts for part in range(parts + 1)]
+    ranges = [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(type(batch)(*(tensor[a:b] for tensor in tensors)), (b - a) / size) for a, b in ranges]

@@ -1,0 +1,51 @@
+"""The one door to Accelerate: device, precision and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator as Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from torch import Tensor, nn
+
+
+def processes() -> Accelerator:
+    """This process's device; under `torchrun` or `accelerate launch`, one of many.
+
+    One process may work alone for hours (a search) while the others wait for it, so they wait for long.
+    """
+    return Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
+
+
+def autocast(precision: str, accelerator: Accelerator) -> torch.autocast:
+    """The context in which a forward pass runs: float32, or bfloat16 where it is safe.
+
+    Accelerate's own knows one precision for the whole program; here each training has its own.
+    """
+    return torch.autocast(accelerator.device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def average_gradients(module: nn.Module, accelerator: Accelerator) -> None:
+    """Average the gradients over all processes, once a step, after every backward pass of that step.
+
+    All processes train the same subnet, so that the same parameters have a gradient everywhere. Wrapping the network
+    for automatic averaging instead would lose gradients of blocks that only the first of several passes used.
+    """
+    if accelerator.num_processes == 1:
+        return
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= accelerator.num_processes
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def total(values: Iterable[float], accelerator: Accelerator) -> list[float]:
+    """The sum of each value over all processes."""
+    summed: Tensor = accelerator.reduce(
+        torch.tensor(list(values), dtype=torch.float64, device=accelerator.device), reduction="sum"
+    )
+    return [float(value) for value in summed]

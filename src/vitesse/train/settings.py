@@ -1,0 +1,59 @@
+"""How a network is trained: schedule, optimizer, precision. One value serves every stage that trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainSettings:
+    """Hyperparameters of one training.
+
+    epochs: passes over the data; 0 for as many as make about `steps` updates, but no fewer than 10.
+    batch: images a step over all processes. lr: the peak rate, for this batch. optimizer: a name that timm knows.
+    warmup: the share of all steps in which the rate rises. ema: decay of averaged weights, which are then what is
+    evaluated and kept; 0 for none. clip: greatest gradient norm, 0 for none. accumulate: parts into which a batch is
+    split to save memory. evaluate_every: epochs between two looks at the accuracy.
+    """
+
+    epochs: int = 0
+    steps: int = 2000
+    batch: int = 64
+    lr: float = 1e-3
+    min_lr: float = 1e-6
+    warmup: float = 0.1
+    optimizer: str = "adamw"
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    accumulate: int = 1
+    drop_path: float = 0.0
+    ema: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+    evaluate_every: int = 5
+    checkpoint_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "epochs": (self.epochs >= 0, "at least 0 (0: by steps)"),
+            "steps": (self.steps >= 1, "at least 1"),
+            "batch": (self.batch >= 1, "at least 1"),
+            "lr": (0 < self.lr < float("inf"), "a positive number"),
+            "min_lr": (0 <= self.min_lr <= self.lr, "between 0 and lr"),
+            "warmup": (0 <= self.warmup < 1, "a share of the steps, from 0 to below 1"),
+            "weight_decay": (self.weight_decay >= 0, "at least 0"),
+            "clip": (self.clip >= 0, "at least 0 (0: no clipping)"),
+            "accumulate": (1 <= self.accumulate <= self.batch, "between 1 and the batch"),
+            "drop_path": (0 <= self.drop_path < 1, "from 0 to below 1"),
+            "ema": (0 <= self.ema < 1, "from 0 (none) to below 1"),
+            "evaluate_every": (self.evaluate_every >= 1, "at least 1"),
+            "checkpoint_seconds": (self.checkpoint_seconds >= 0, "at least 0"),
+        }
+        for field, (holds, rule) in rules.items():
+            if not holds:
+                raise ValueError(f"{field} must be {rule}, but got {getattr(self, field)}.")
+
+    def epochs_of(self, steps_per_epoch: int) -> int:
+        """How many passes over data of so many batches this training makes."""
+        return self.epochs or max(10, round(self.steps / steps_per_epoch))
