@@ -1,0 +1,76 @@
+"""New feasible networks at random: by drawing, and where draws do not hit the budget, by shrinking what was drawn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+from vitesse.arch import Backbone, Options, picks, resolve, sample
+from vitesse.errors import VitesseError
+from vitesse.search.candidate import Feasible
+from vitesse.search.genome import ordered
+
+DRAWS = 100  # for each network asked for; a draw and its cost by formula take well below a millisecond
+REPAIRS = 10
+
+
+def draw(
+    space: Backbone, count: int, *, rng: random.Random, feasible: Feasible, seen: Iterable[Backbone] = ()
+) -> list[Backbone]:
+    """Up to `count` feasible networks, distinct and not in `seen`; fewer where nothing new was found in bounded tries.
+
+    The draws are uniform over the decisions. Where they fail, what was drawn is shrunk until it is feasible.
+    Raises VitesseError where no network within the budget was ever met.
+    """
+    known = set(seen)
+    barren = not known
+    found: list[Backbone] = []
+    for attempt in range(count * (DRAWS + REPAIRS)):
+        if len(found) == count:
+            break
+        drawn = sample(space, rng)
+        arch = drawn if attempt < count * DRAWS else repair(space, drawn, rng=rng, feasible=feasible)
+        if arch is None or arch in known or not feasible(arch):
+            continue
+        known.add(arch)
+        found.append(arch)
+    if barren and not found and count:
+        raise VitesseError(
+            f"At least one network of the space must meet the budget, but none was found in {count * DRAWS} draws and "
+            f"{count * REPAIRS} repairs. Raise the limits, or take a space with smaller networks."
+        )
+    return found
+
+
+def repair(space: Backbone, arch: Backbone, *, rng: random.Random, feasible: Feasible) -> Backbone | None:
+    """`arch` with random decisions made smaller, step by step, until it is feasible; None where that never helps."""
+    current: Backbone | None = arch
+    while current is not None and not feasible(current):
+        current = _one_step_smaller(space, current, rng)
+    return current
+
+
+def _one_step_smaller(space: Backbone, arch: Backbone, rng: random.Random) -> Backbone | None:
+    """One random decision takes its next smaller option; None where each is already the smallest."""
+    known, smaller = picks(space, arch), dict[str, Any]()
+
+    def note(path: str, choice: Options) -> Any:
+        options = ordered(choice.options)
+        place = options.index(known[path])
+        if place:
+            smaller[path] = options[place - 1]
+        return known[path]
+
+    resolve(space, note)
+    if not smaller:
+        return None
+    path = rng.choice(list(smaller))
+    wanted = {**known, path: smaller[path]}
+
+    def pick(path: str, choice: Options) -> Any:
+        options = ordered(choice.options)
+        # A smaller operation may open decisions that the former one had not.
+        return wanted[path] if wanted.get(path) in options else options[0]
+
+    return resolve(space, pick)

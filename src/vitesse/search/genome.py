@@ -1,0 +1,52 @@
+"""A space as a row of genes of fixed length, for methods that cannot deal with decisions that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vitesse.arch import Backbone, Options, picks, resolve, size
+
+Genes = dict[str, tuple[Any, ...]]
+
+
+def ordered(options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Options from small to large: sorted where they are numbers, as they were written where they are not."""
+    numbers = all(isinstance(option, (int, float)) for option in options)
+    return tuple(sorted(options)) if numbers else options
+
+
+def genes(space: Backbone) -> Genes:
+    """Every decision that any network of the space takes: its options by path, from small to large."""
+    found: Genes = {}
+    waiting: list[dict[str, Any]] = [{}]  # decisions to hold fixed, because others hide behind them
+    while waiting:
+        held = waiting.pop()
+
+        def pick(path: str, choice: Options, held: dict[str, Any] = held) -> Any:
+            options = ordered(choice.options)
+            if path not in found:
+                waiting.extend({**held, path: option} for option in options[:-1] if size(option) > 1)
+            known = found.get(path, ())
+            found[path] = known + tuple(option for option in options if option not in known)
+            return held.get(path, options[-1])  # the greatest: the deepest network takes the most decisions
+
+        resolve(space, pick)
+    return found
+
+
+def encode(space: Backbone, arch: Backbone, table: Genes) -> dict[str, int]:
+    """The genome of `arch`: for each gene the index of its option; genes without effect are 0, so equals stay equal."""
+    taken = picks(space, arch)
+    return {path: options.index(taken[path]) if path in taken else 0 for path, options in table.items()}
+
+
+def decode(space: Backbone, genome: Mapping[str, int], table: Genes) -> Backbone:
+    """The network of a genome; genes of decisions that it does not take are passed over."""
+
+    def pick(path: str, choice: Options) -> Any:
+        option = table[path][genome[path]]
+        # Two operations may have a field of one name with different options; a gene serves both.
+        return option if option in choice.options else choice.options[genome[path] % len(choice.options)]
+
+    return resolve(space, pick)
