@@ -1,0 +1,24 @@
+"""Recipes: methods as published, put together; each a function that gives the settings of a run."""
+
+from __future__ import annotations
+
+import difflib
+from functools import partial
+
+from vitesse.errors import UsageError
+from vitesse.recipes.autoformer import autoformer_imagenet
+from vitesse.shrink.settings import ShrinkSettings
+
+RECIPES = {
+    "autoformer_tiny": partial(autoformer_imagenet, "tiny"),
+    "autoformer_small": partial(autoformer_imagenet, "small"),
+    "autoformer_base": partial(autoformer_imagenet, "base"),
+}
+
+
+def recipe_named(name: str) -> ShrinkSettings:
+    """The settings of the recipe of that name; UsageError with the closest name where there is none."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.0)[0]
+        raise UsageError(f"A recipe is one of {', '.join(RECIPES)}, but got {name!r}. Did you mean {near}?")
+    return RECIPES[name]()
