@@ -9,6 +9,7 @@ from vitesse.arch import from_json, to_json
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
+from vitesse.nets.network import pretrained_cfg
 from vitesse.weights.files import load_state, save_state
 
 FILE = "model.safetensors"
@@ -35,6 +36,7 @@ def load_network(path: Path | str) -> Network:
         network.class_names = tuple(json.loads(extra.get("classes", "[]")))
         if "preprocess" in extra:
             network.preprocess = Preprocess.from_dict(json.loads(extra["preprocess"]))
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+            network.default_cfg = network.pretrained_cfg = pretrained_cfg(network.arch, network.preprocess)
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise VitesseError(f"{file} does not hold the network that it describes: {error}") from error
     return network.eval()

@@ -42,19 +42,25 @@ class Supernet(nn.Module):
             return logits
         plain, shapes = self._skeleton(arch)
         weights = slice_state(dict(self.network.named_parameters()), self._shapes, shapes)
-        logits = functional_call(plain, weights, (x,), strict=True)
-        return logits
+        sliced: Tensor = functional_call(plain, weights, (x,), strict=True)
+        return sliced
 
     def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Shape]]:
         """The network of `arch` without weights, kept for the next time, and the shapes of its parameters."""
         if arch not in self._skeletons:
+            shapes = parameters(arch)
+            slice_state(dict(self.network.named_parameters()), self._shapes, shapes)  # refuses what is no slice
             with torch.device("meta"):
                 plain = skeleton(arch, drop_path=self._rates, block=self._block)
-            self._skeletons[arch] = (plain.train(self.training), parameters(arch))
+            self._skeletons[arch] = (plain.train(self.training), shapes)
             if len(self._skeletons) > 256:
                 self._skeletons.popitem(last=False)
         self._skeletons.move_to_end(arch)
         return self._skeletons[arch]
+
+    def no_weight_decay(self) -> set[str]:
+        """As of the plain network: it is trained alike."""
+        return {f"network.{name}" for name in self.network.no_weight_decay()}
 
     def train(self, mode: bool = True) -> Supernet:
         """Training or evaluation mode, for every skeleton too: they share their blocks."""
@@ -72,8 +78,9 @@ class Supernet(nn.Module):
 
 
 def inherit(network: Network, arch: Backbone) -> Network:
-    """The network of `arch` as one of its own, its weights cut from `network`'s."""
-    small = build(arch)
+    """The network of `arch` as one of its own, its weights cut from `network`'s, on the same device, for the same images."""
+    small = build(arch).to(network.stem.proj.weight)
+    small.preprocess, small.class_names = network.preprocess, network.class_names
     weights = slice_state(dict(network.named_parameters()), parameters(network.arch), parameters(arch))
     small.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()})
     return small.train(network.training)

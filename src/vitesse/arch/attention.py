@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vitesse.arch.choice import among, every, options, require
+from vitesse.arch.choice import among, every, instances, require
 from vitesse.arch.operation import Grid, LayerNorm, Operation
 
 
@@ -64,11 +64,9 @@ class Attention(Operation):
             head_dim=(every(self.head_dim, int, 1), "must be an integer of at least 1"),
             bias=(among(self.bias, True, False, "packed"), 'must be True, False or "packed"'),
             qk_norm=(among(self.qk_norm, True, False), "must be True or False"),
-            position=(
-                all(item is None or isinstance(item, RelativePosition) for item in options(self.position)),
-                "must be a RelativePosition or None",
-            ),
+            position=(instances(self.position, RelativePosition, type(None)), "must be a RelativePosition or None"),
             layer_scale=(among(self.layer_scale, True, False), "must be True or False"),
+            norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
         )
 
     def axes(self) -> dict[str, str]:

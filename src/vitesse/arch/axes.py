@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import singledispatch
 
-from vitesse.arch.backbone import Backbone, Head, PatchEmbed
+from vitesse.arch.backbone import Backbone, Head, PatchEmbed, require_closed
 from vitesse.arch.operation import Operation
 
 
@@ -38,6 +38,7 @@ def parameters(arch: object) -> dict[str, Shape]:
 
 @parameters.register
 def _(arch: Backbone) -> dict[str, Shape]:
+    require_closed(arch, "parameters")
     first, last = arch.stages[0], arch.stages[-1]
     table = part_parameters("stem", arch.stem, first.dim, "stages.0.embed")
     for s, stage in enumerate(arch.stages):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vitesse.arch.choice import Options, among, every, options, require
+from vitesse.arch.choice import Options, among, every, instances, options, require
 from vitesse.arch.operation import Grid, LayerNorm, Operation
+
+# Each block takes a place in memory even before anything is built: a file must not ask for more than anyone means.
+DEEPEST = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +38,10 @@ class PatchEmbed:
                 object.__setattr__(self, field, tuple(value))
             pair = getattr(self, field)
             good = isinstance(pair, tuple) and len(pair) == 2 and all(every(side, int, 1) for side in pair)
-            require(self, **{field: (good, "must be one integer or (height, width), each at least 1")})
-        object.__setattr__(self, "tokens", tuple(self.tokens))
+            good = good and not has_choice(pair)
+            require(self, **{field: (good, "must be one integer or (height, width), each at least 1, and no Choice")})
+        if isinstance(self.tokens, list):
+            object.__setattr__(self, "tokens", tuple(self.tokens))
         divides = all(side % step == 0 for side, step in zip(self.image, self.patch, strict=True))
         require(
             self,
@@ -44,10 +49,13 @@ class PatchEmbed:
             channels=(every(self.channels, int, 1), "must be an integer of at least 1"),
             bias=(among(self.bias, True, False), "must be True or False"),
             tokens=(
-                all(token in ("class", "distillation", "register") for token in self.tokens),
-                'may hold "class", "distillation" and "register"',
+                isinstance(self.tokens, tuple)
+                and all(among(token, "class", "distillation", "register") for token in self.tokens)
+                and not has_choice(self.tokens),
+                'must be a tuple of "class", "distillation" and "register"',
             ),
             position=(among(self.position, "all", "patches", "none"), 'must be "all", "patches" or "none"'),
+            norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
         )
 
     @property
@@ -105,6 +113,7 @@ class Head:
             self,
             classes=(every(self.classes, int, 0), "must be an integer of at least 0 (0: no classifier)"),
             pool=(among(self.pool, "class", "mean", "distilled"), 'must be "class", "mean" or "distilled"'),
+            norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
             norm_first=(among(self.norm_first, True, False), "must be True or False"),
         )
 
@@ -131,9 +140,7 @@ class Block:
 
     def __init__(self, *branches: Operation) -> None:
         object.__setattr__(self, "branches", branches)
-        good = bool(branches) and all(
-            isinstance(item, Operation) for branch in branches for item in options(branch)
-        )
+        good = bool(branches) and all(isinstance(item, Operation) for branch in branches for item in options(branch))
         require(self, branches=(good, "must be one operation or more"))
 
     def __repr__(self) -> str:
@@ -156,17 +163,18 @@ class Stage:
         require(
             self,
             dim=(every(self.dim, int, 1), "must be an integer of at least 1"),
-            depth=(every(self.depth, int, 1), "must be an integer of at least 1"),
+            depth=(every(self.depth, int, 1, DEEPEST), f"must be an integer between 1 and {DEEPEST}"),
         )
-        if isinstance(self.block, (tuple, list)):
-            blocks = tuple(self.block)
+        listed = isinstance(self.block, (tuple, list))
+        blocks: tuple[Block, ...] = tuple(self.block) if listed else (self.block,)  # type: ignore[arg-type, assignment]
+        good = all(isinstance(item, Block) for item in blocks)
+        require(self, block=(good, "must be a Block or a tuple of Blocks"))
+        if listed:
             longest = max(options(self.depth))
             require(self, block=(len(blocks) == longest, f"must hold as many blocks as the depth, {longest}"))
             # One form for one network: blocks that are all alike are written once, unless each is still to be decided.
             alike = len(set(blocks)) == 1 and not has_choice(blocks[0])
             object.__setattr__(self, "block", blocks[0] if alike else blocks)
-        good = all(isinstance(item, Block) for item in (self.block if isinstance(self.block, tuple) else (self.block,)))
-        require(self, block=(good, "must be a Block or a tuple of Blocks"))
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -186,15 +194,25 @@ class Backbone:
         if isinstance(self.stages, list):
             object.__setattr__(self, "stages", tuple(self.stages))
         whole = isinstance(self.stages, tuple) and all(isinstance(stage, Stage) for stage in self.stages)
-        require(self, stages=(whole and len(self.stages) == 1, "must be a tuple of one Stage (a plain ViT)"))
-        tokens, pool = self.stem.tokens, self.head.pool
-        if (pool in ("class", "distilled") and "class" not in tokens) or (
-            pool == "distilled" and "distillation" not in tokens
-        ):
-            raise ValueError(
-                f'Head(pool="{pool}") needs its token in the stem, but PatchEmbed.tokens is {tokens}. '
-                'Add the token, or pool by "mean".'
-            )
+        require(
+            self,
+            stem=(isinstance(self.stem, PatchEmbed), "must be a PatchEmbed"),
+            stages=(whole and len(self.stages) == 1, "must be a tuple of one Stage (a plain ViT)"),
+            head=(isinstance(self.head, Head), "must be a Head"),
+        )
+        for pool in options(self.head.pool):
+            read = {"class": ("class",), "distilled": ("class", "distillation"), "mean": ()}[pool]
+            if self.stem.tokens[: len(read)] != read:
+                raise ValueError(
+                    f'Head(pool="{pool}") reads the first tokens, which must be {read}, but PatchEmbed.tokens is '
+                    f'{self.stem.tokens}. Put them first, or pool by "mean".'
+                )
+
+
+def require_closed(value: object, what: str) -> None:
+    """Raise ValueError for a space, which has no `what` (a word for the message) of its own."""
+    if has_choice(value):
+        raise ValueError(f"A space has no {what} of its own: choose an architecture first, sample(space, rng).")
 
 
 def has_choice(value: object) -> bool:

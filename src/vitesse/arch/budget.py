@@ -23,7 +23,9 @@ class Budget:
     def __post_init__(self) -> None:
         for name, limit in self.limits().items():
             if not math.isfinite(limit) or limit <= 0:
-                raise ValueError(f"A limit must be a positive number, but max_{name} is {limit}. Leave it out for none.")
+                raise ValueError(
+                    f"A limit must be a positive number, but max_{name} is {limit}. Leave it out for none."
+                )
 
     def limits(self) -> dict[str, float]:
         """The limits that are set, by the name of the cost: `{"params": 60000}`."""
@@ -38,17 +40,24 @@ class Budget:
 
 def parse_count(text: str) -> int:
     """`60k`, `5.7M`, `1.3G` or a plain number, as an integer."""
-    return int(_parse(text, SCALES, "60k, 5.7M or 1300000000", default=""))
+    return _whole(text, SCALES, "60k, 5.7M or 1300000000", default="")
 
 
 def parse_bytes(text: str) -> int:
     """`300MB`, `1.5GiB` or a plain number of bytes, as bytes."""
-    return int(_parse(text, BYTE_SCALES, "300MB, 1.5GiB or 2000000", default="b"))
+    return _whole(text, BYTE_SCALES, "300MB, 1.5GiB or 2000000", default="b")
 
 
 def parse_milliseconds(text: str) -> float:
     """`12ms`, `800us`, `0.5s` or a plain number of milliseconds, as milliseconds."""
     return _parse(text, TIME_SCALES, "12ms, 800us or 0.5s", default="ms")
+
+
+def _whole(text: str, scales: dict[str, int], examples: str, *, default: str) -> int:
+    count = round(_parse(text, scales, examples, default=default))  # 1.001k is 1000.99... in floating point
+    if count < 1:
+        raise ValueError(f"A limit must be at least 1, but got {text!r}. Write one like {examples}.")
+    return count
 
 
 def _parse(text: str, scales: dict[str, float] | dict[str, int], examples: str, *, default: str) -> float:

@@ -15,8 +15,8 @@ class Options:
     options: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        if not self.options:
-            raise ValueError("A Choice needs at least one option, but got none. Write Choice(3, 4).")
+        if not isinstance(self.options, tuple) or not self.options:
+            raise ValueError(f"A Choice needs at least one option, but got {self.options!r}. Write Choice(3, 4).")
         if len(set(self.options)) != len(self.options):
             raise ValueError(f"The options of a Choice must differ, but got {self.options}. Name each one once.")
 
@@ -50,6 +50,13 @@ def every(value: Any, kind: Any, low: float, high: float = float("inf")) -> bool
     return all(isinstance(item, kind) and not isinstance(item, bool) and low <= item <= high for item in items)
 
 
+def instances(value: Any, *kinds: type) -> bool:
+    """Whether each thing that `value` may be is an instance of one of `kinds`."""
+    return all(isinstance(item, kinds) for item in options(value))
+
+
 def among(value: Any, *allowed: Any) -> bool:
     """Whether each thing that `value` may be is one of `allowed`."""
-    return all(any(item is one or (type(item) is type(one) and item == one) for one in allowed) for item in options(value))
+    return all(
+        any(item is one or (type(item) is type(one) and item == one) for one in allowed) for item in options(value)
+    )

@@ -72,7 +72,9 @@ def from_json(text: str) -> Backbone:
         raise ValueError(f"An architecture is a JSON object, but this is a {type(data).__name__}.")
     version = data.pop("version", VERSION)
     if version != VERSION:
-        raise ValueError(f"This architecture has format version {version!r}, but this Vitesse reads {VERSION}. Update it.")
+        raise ValueError(
+            f"This architecture has format version {version!r}, but this Vitesse reads {VERSION}. Update it."
+        )
     try:
         value = from_data(data)
     except RecursionError:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, singledispatch
 
 from vitesse.arch.axes import branch_parameters, count, part_parameters
-from vitesse.arch.backbone import Backbone, Block
+from vitesse.arch.backbone import Backbone, Block, require_closed
 from vitesse.arch.operation import Grid
 
 BYTES = 4  # a float32, in which networks are measured and served unless said otherwise
@@ -37,6 +37,7 @@ def cost(arch: object) -> Cost:
 
 @cost.register
 def _(arch: Backbone) -> Cost:
+    require_closed(arch, "cost")
     grid, stem, head = arch.stem.grid, arch.stem, arch.head
     first, last = arch.stages[0].dim, arch.stages[-1].dim
     params = count(part_parameters("stem", stem, first, "embed")) + count(part_parameters("head", head, last, "embed"))

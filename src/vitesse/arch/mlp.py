@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vitesse.arch.choice import among, every, require
+from vitesse.arch.choice import Options, among, every, instances, require
 from vitesse.arch.operation import Grid, LayerNorm, Operation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MLP(Operation):
-    """Linear, activation, linear; the hidden width is `ratio` times the embedding, rounded down."""
+    """Linear, activation, linear; the hidden width is `ratio` times the embedding, rounded down, at least 1."""
 
     ratio: float = 4.0
     act: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"
@@ -26,12 +26,17 @@ class MLP(Operation):
             act=(among(self.act, "gelu", "gelu_tanh", "quick_gelu", "relu", "silu"), "must be a known activation"),
             bias=(among(self.bias, True, False), "must be True or False"),
             layer_scale=(among(self.layer_scale, True, False), "must be True or False"),
+            norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
         )
+        # One form for one network: 4 and 4.0 are equal, so they must be written alike too.
+        ratio: object = self.ratio
+        plain = Options(tuple(map(float, ratio.options))) if isinstance(ratio, Options) else float(self.ratio)
+        object.__setattr__(self, "ratio", plain)
 
     def hidden(self, embed: int) -> int:
         """The hidden width for an embedding of this width."""
         # The nudge keeps exact widths exact where the ratio was itself computed as hidden / embed.
-        return int(embed * self.ratio + 1e-6)
+        return max(int(embed * self.ratio + 1e-6), 1)
 
     def axes(self) -> dict[str, str]:
         axes = {"fc1.weight": "hidden, embed", "fc2.weight": "embed, hidden"}

@@ -108,7 +108,8 @@ def mutate(space: Backbone, arch: Backbone, rng: random.Random, *, stage_rate: f
 
     def pick(path: str, choice: Options) -> Any:
         rate = block_rate if ".blocks." in path else stage_rate
-        redraw = rng.random() < rate or path not in known
+        # Under an option that was redrawn the old decision may not be one of those that are open now.
+        redraw = rng.random() < rate or path not in known or known[path] not in choice.options
         return rng.choice(choice.options) if redraw else known[path]
 
     return resolve(space, pick)
@@ -119,7 +120,7 @@ def cross(space: Backbone, a: Backbone, b: Backbone, rng: random.Random) -> Back
     first, second = picks(space, a), picks(space, b)
 
     def pick(path: str, choice: Options) -> Any:
-        parents = [parent[path] for parent in (first, second) if path in parent]
+        parents = [parent[path] for parent in (first, second) if path in parent and parent[path] in choice.options]
         return rng.choice(parents or choice.options)
 
     return resolve(space, pick)

@@ -69,6 +69,6 @@ class Metadata:
 def installed_version() -> str:
     """The version of this Vitesse; "source" where it runs from a checkout that was never installed."""
     try:
-        return metadata.version("vitesse")
+        return metadata.version("vitesse-ml")
     except metadata.PackageNotFoundError:
         return "source"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 
 from vitesse.arch import Backbone
-from vitesse.arch.backbone import has_choice
+from vitesse.arch.backbone import require_closed
 from vitesse.nets.network import MakeBlock, Network, initialize, make_block
 
 
@@ -27,14 +27,13 @@ def _(arch: Backbone, *, drop_path: float | Sequence[float] = 0.0) -> Network:
     return network
 
 
-def skeleton(
-    arch: Backbone, *, drop_path: float | Sequence[float] = 0.0, block: MakeBlock = make_block
-) -> Network:
+def skeleton(arch: Backbone, *, drop_path: float | Sequence[float] = 0.0, block: MakeBlock = make_block) -> Network:
     """The network of `arch` with parameters as their modules make them."""
-    if has_choice(arch):
-        raise ValueError("A space has no network of its own: choose an architecture first, sample(space, rng).")
+    require_closed(arch, "network")
     depth = sum(stage.depth for stage in arch.stages)
     rates = drop_path_rates(drop_path, depth) if isinstance(drop_path, (int, float)) else list(drop_path)[:depth]
+    if len(rates) < depth:
+        raise ValueError(f"drop_path must hold one rate for each of the {depth} blocks, but got {rates}.")
     return Network(arch, drop_path=rates, block=block)
 
 

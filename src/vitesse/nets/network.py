@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitesse.arch import Backbone, Block, Grid
+from vitesse.data.preprocess import Preprocess
 from vitesse.nets.branch import Branch
 from vitesse.ops.head import Classifier
 from vitesse.ops.patch_embed import PatchTokens
@@ -51,6 +52,9 @@ class Network(nn.Module):
         self.num_features = self.head_hidden_size = self.embed_dim = arch.stages[-1].dim
         self.num_prefix_tokens = len(arch.stem.tokens)
         self.grad_checkpointing = False
+        # What a network needs beside its weights to be used; set by whoever trains or loads it.
+        self.preprocess: Preprocess | None = None
+        self.class_names: tuple[str, ...] = ()
         self.feature_info = [
             {"module": f"stages.{s}.blocks.{b}", "num_chs": stage.dim, "reduction": arch.stem.patch[0]}
             for s, stage in enumerate(arch.stages)
@@ -84,7 +88,9 @@ class Network(nn.Module):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, N, embed) to logits (B, classes), or to the pooled features (B, embed)."""
         pooled = self.head.pool(x, self.num_prefix_tokens)
-        logits: Tensor = pooled if pre_logits else self.head(pooled)
+        if pre_logits:
+            return pooled.mean(1) if pooled.ndim == 3 else pooled  # of two tokens their mean, as timm gives it
+        logits: Tensor = self.head(pooled)
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,6 +108,8 @@ class Network(nn.Module):
         intermediates_only: bool = False,
     ) -> Any:
         """Features after the blocks asked for (timm's convention: None all, an integer the last n, or positions)."""
+        if output_fmt not in ("NCHW", "NLC"):
+            raise ValueError(f'output_fmt must be "NCHW" or "NLC", but got {output_fmt!r}.')
         blocks, grid = self._blocks(), self.stem.grid(x)
         wanted = range(len(blocks))[-indices:] if isinstance(indices, int) else indices
         taken = [range(len(blocks))[i] for i in (range(len(blocks)) if wanted is None else wanted)]
@@ -116,7 +124,7 @@ class Network(nn.Module):
     def _intermediate(x: Tensor, grid: Grid, output_fmt: str, return_prefix_tokens: bool) -> Any:
         prefix, patches = x[:, : grid.extra], x[:, grid.extra :]
         if output_fmt == "NCHW":
-            patches = patches.transpose(1, 2).reshape(x.shape[0], -1, grid.rows, grid.columns)  # (B, embed, rows, columns)
+            patches = patches.transpose(1, 2).unflatten(2, (grid.rows, grid.columns))  # (B, embed, rows, columns)
         return (patches, prefix) if return_prefix_tokens else patches
 
     def get_classifier(self) -> nn.Module:
@@ -132,10 +140,12 @@ class Network(nn.Module):
             raise ValueError(f'global_pool must be "avg", "token" or None, but got {global_pool!r}.')
         head = replace(self.arch.head, classes=num_classes, pool=pools[global_pool])
         self.arch = replace(self.arch, head=head)
-        norm, self.head = self.head.norm, Classifier(head, self.embed_dim)
+        norm, fresh = self.head.norm, Classifier(head, self.embed_dim)
+        initialize(fresh)
+        self.head = fresh.to(self.stem.proj.weight)  # on this network's device, of its type
         self.head.norm = norm
-        initialize(self.head)
-        self.num_classes = num_classes
+        self.num_classes, self.class_names = num_classes, ()
+        self.default_cfg = self.pretrained_cfg = pretrained_cfg(self.arch, self.preprocess)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each branch in the backward pass: less memory, more time."""
@@ -159,10 +169,10 @@ def initialize(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def pretrained_cfg(arch: Backbone) -> dict[str, Any]:
-    """What timm's tools ask of a model: input, classes, where the first and last layers are."""
+def pretrained_cfg(arch: Backbone, preprocess: Preprocess | None = None) -> dict[str, Any]:
+    """What timm's tools ask of a model: input, classes, how images are prepared, where the first and last layers are."""
     channels = arch.stem.channels
-    return {
+    cfg = {
         "num_classes": arch.head.classes,
         "input_size": (channels, *arch.stem.image),
         "pool_size": None,
@@ -174,3 +184,7 @@ def pretrained_cfg(arch: Backbone) -> dict[str, Any]:
         "first_conv": "stem.proj",
         "classifier": "head.classifier",
     }
+    if preprocess is not None:
+        cfg |= {"mean": preprocess.mean, "std": preprocess.std, "crop_pct": preprocess.crop}
+        cfg |= {"interpolation": preprocess.interpolation}
+    return cfg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from vitesse.data.load import Parts, load_parts
 from vitesse.data.part import Batch
 from vitesse.data.preprocess import Preprocess
 from vitesse.runs.folder import RunFolder
+from vitesse.shrink.curves import Curves
 from vitesse.shrink.settings import ShrinkSettings
 from vitesse.tasks.classification import Forward, accuracy
 from vitesse.train.loop import Losses, Progress, Task, Watch, fit
@@ -54,10 +56,11 @@ class Job:
     def do(self, stage: str, work: Callable[[Progress], dict[str, Any]]) -> dict[str, Any]:
         """Run a stage, or take what it left where it is done already; its outputs are plain values."""
         if not self.folder.done(stage):
+            begun = time.monotonic()
             with self.voice.stage(stage) as progress:
                 outputs = work(progress)
             if self.main:
-                self.folder.finish(stage, outputs)
+                self.folder.finish(stage, outputs, seconds=time.monotonic() - begun)
             self.accelerator.wait_for_everyone()
         found: dict[str, Any] = self.folder.outputs(stage)
         return found
@@ -113,15 +116,10 @@ class Job:
             evaluate=lambda network: accuracy(forward(network), parts.search, accelerator=self.accelerator).value,
             chance=1 / len(parts.classes),
         )
-        watch = Watch(
-            log=lambda record: self._log({"stage": stage, **record}),
-            say=self.voice.say,
-            progress=progress,
-            rewind=lambda step: self.folder.truncate_after(stage, step) if self.main else None,
-        )
-        kept = fit(network, settings, task=task, checkpoint=self.path(f"checkpoints/{stage}.pt"), watch=watch)
-        return kept.eval()
-
-    def _log(self, record: dict[str, Any]) -> None:
+        watch = Watch(say=self.voice.say, progress=progress)
+        curves = Curves(self.folder, stage)
         if self.main:
-            self.folder.append(record)
+            watch = replace(watch, log=curves.log, rewind=curves.rewind)
+        kept = fit(network, settings, task=task, checkpoint=self.path(f"checkpoints/{stage}.pt"), watch=watch)
+        curves.close()
+        return kept.eval()

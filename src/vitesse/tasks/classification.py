@@ -70,9 +70,7 @@ def one_subnet(draw: Draw, teaching: Teaching, *, seed: int) -> Losses:
     return losses
 
 
-def sandwich(
-    ends: tuple[Backbone, Backbone], draw: Draw, teaching: Teaching, *, seed: int, randoms: int = 2
-) -> Losses:
+def sandwich(ends: tuple[Backbone, Backbone], draw: Draw, teaching: Teaching, *, seed: int, randoms: int = 2) -> Losses:
     """A supernet by the sandwich rule: the largest subnet learns from labels and teacher, and the smallest and some
     random ones learn from what the largest makes of the same view (in-place distillation; Yu et al., BigNAS 2020).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,6 @@ from vitesse.errors import UsageError, VitesseError
 from vitesse.train.checkpoint import load_checkpoint, save_checkpoint
 from vitesse.train.processes import Accelerator, autocast, average_gradients, processes
 from vitesse.train.settings import TrainSettings
-
 
 # The losses of one step, each back-propagated before the next is computed: memory stays that of one pass.
 Losses = Callable[[nn.Module, Any, int], Iterable[Tensor]]
@@ -70,6 +70,11 @@ def fit(network: nn.Module, settings: TrainSettings, *, task: Task, checkpoint: 
         for batch in task.batches(epoch, start, run.accelerator.process_index, run.accelerator.num_processes):
             run.train_step(batch)
             run.save_now_and_then()
+        if run.step != (epoch + 1) * task.steps_per_epoch:
+            raise VitesseError(
+                f"An epoch must have {task.steps_per_epoch} batches, but epoch {epoch} ended at step {run.step}. "
+                "Let steps_per_epoch be what batches() gives."
+            )
         run.end_epoch(epoch)
     run.save()
     return run.kept
@@ -92,7 +97,7 @@ class _Run:
             t_initial=max(steps - warmup, 1),
             lr_min=settings.min_lr,
             warmup_t=warmup,
-            warmup_lr_init=settings.min_lr,
+            warmup_lr_init=settings.start_lr,
             warmup_prefix=True,
             t_in_epochs=False,
         )
@@ -140,12 +145,15 @@ class _Run:
         """The mean loss since the last look; VitesseError where it is not finite."""
         value = float(self.loss_sum) / max(self.losses_seen, 1)
         if not math.isfinite(value):
-            good = f"The last good checkpoint is {self.checkpoint}." if self.checkpoint.exists() else "None was saved yet."
-            raise VitesseError(
-                f"The loss must be finite, but is {value} within the {self.losses_seen} steps before step {self.step}. "
-                f"{good} Try a lower lr (now {self.settings.lr}), a longer warmup or precision fp32."
-            )
+            raise self._diverged(f"The loss must be finite, but is {value}")
         return value
+
+    def _diverged(self, what: str) -> VitesseError:
+        good = f"The last good checkpoint is {self.checkpoint}." if self.checkpoint.exists() else "None was saved yet."
+        return VitesseError(
+            f"{what} within the {self.losses_seen} steps before step {self.step}. "
+            f"{good} Try a lower lr (now {self.settings.lr}), a longer warmup or precision fp32."
+        )
 
     def end_epoch(self, epoch: int) -> None:
         """Log the epoch, look at the accuracy where it is time, and say loudly if nothing is learned."""
@@ -177,6 +185,9 @@ class _Run:
     def save(self) -> None:
         """Write the checkpoint, whole or not at all, after making sure that it is a good one."""
         self.mean_loss()
+        # A finite loss may have had a gradient that is not: going on from such weights would fail for ever.
+        if not all(bool(weight.isfinite().all()) for weight in self.network.parameters()):
+            raise self._diverged("The weights must be finite, but are not,")
         if self.accelerator.is_main_process:
             save_checkpoint(self.checkpoint, self._state())
         self.saved_at = time.monotonic()
@@ -184,14 +195,25 @@ class _Run:
     def resume(self) -> None:
         """Go on from the checkpoint where there is one."""
         if self.checkpoint.exists():
-            state = load_checkpoint(self.checkpoint, device=self.accelerator.device)
+            self._restore(load_checkpoint(self.checkpoint, device=self.accelerator.device))
+        # Killed between the last step of an epoch and its end: the end is still to come, and what was logged of it goes.
+        pending = self.losses_seen > 0 and self.step % self.task.steps_per_epoch == 0
+        self.watch.rewind(self.step - pending)
+        if pending:
+            self.end_epoch(self.step // self.task.steps_per_epoch - 1)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.ema is not None:
                 self.ema.module.load_state_dict(state["ema"])
             self.step, self.losses_seen = state["step"], state["losses_seen"]
             self.loss_sum, self.accuracy = state["loss_sum"].to(self.accelerator.device), state["accuracy"]
-        self.watch.rewind(self.step)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise VitesseError(
+                f"The checkpoint {self.checkpoint} is of another training ({error}). Remove it to start its stage again."
+            ) from error
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -207,11 +229,11 @@ class _Run:
 
 def _optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     try:
-        return create_optimizer_v2(
-            network, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay
-        )
+        return create_optimizer_v2(network, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay)
     except (ValueError, AssertionError, KeyError) as error:
-        raise UsageError(f"optimizer must be a name that timm knows, but got {settings.optimizer!r} ({error}).") from error
+        raise UsageError(
+            f"optimizer must be a name that timm knows, but got {settings.optimizer!r} ({error})."
+        ) from error
 
 
 def split(batch: Any, parts: int, *, device: torch.device) -> list[tuple[Any, float]]:
@@ -219,5 +241,5 @@ def split(batch: Any, parts: int, *, device: torch.device) -> list[tuple[Any, fl
     tensors = [getattr(batch, field.name).to(device, non_blocking=True) for field in dataclasses.fields(batch)]
     size = len(tensors[0])
     edges = [size * part // parts for part in range(parts + 1)]
-    ranges = [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    ranges = [(a, b) for a, b in itertools.pairwise(edges) if b > a]
     return [(type(batch)(*(tensor[a:b] for tensor in tensors)), (b - a) / size) for a, b in ranges]

@@ -11,7 +11,8 @@ class TrainSettings:
     """Hyperparameters of one training.
 
     epochs: passes over the data; 0 for as many as make about `steps` updates, but no fewer than 10.
-    batch: images a step over all processes. lr: the peak rate, for this batch. optimizer: a name that timm knows.
+    batch: images a step over all processes. lr: the peak rate, for this batch; it rises from start_lr and falls to min_lr
+    along a cosine. optimizer: a name that timm knows.
     warmup: the share of all steps in which the rate rises. ema: decay of averaged weights, which are then what is
     evaluated and kept; 0 for none. clip: greatest gradient norm, 0 for none. accumulate: parts into which a batch is
     split to save memory. evaluate_every: epochs between two looks at the accuracy.
@@ -21,6 +22,7 @@ class TrainSettings:
     steps: int = 2000
     batch: int = 64
     lr: float = 1e-3
+    start_lr: float = 1e-6
     min_lr: float = 1e-6
     warmup: float = 0.1
     optimizer: str = "adamw"
@@ -41,10 +43,12 @@ class TrainSettings:
             "batch": (self.batch >= 1, "at least 1"),
             "lr": (0 < self.lr < float("inf"), "a positive number"),
             "min_lr": (0 <= self.min_lr <= self.lr, "between 0 and lr"),
+            "start_lr": (0 <= self.start_lr <= self.lr, "between 0 and lr"),
             "warmup": (0 <= self.warmup < 1, "a share of the steps, from 0 to below 1"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "clip": (self.clip >= 0, "at least 0 (0: no clipping)"),
             "accumulate": (1 <= self.accumulate <= self.batch, "between 1 and the batch"),
+            "precision": (self.precision in ("fp32", "bf16"), '"fp32" or "bf16"'),
             "drop_path": (0 <= self.drop_path < 1, "from 0 to below 1"),
             "ema": (0 <= self.ema < 1, "from 0 (none) to below 1"),
             "evaluate_every": (self.evaluate_every >= 1, "at least 1"),

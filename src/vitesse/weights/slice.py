@@ -16,9 +16,7 @@ CENTRED = frozenset({"reach"})
 FIXED = frozenset({"three", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"})
 
 
-def slice_state(
-    state: Mapping[str, Tensor], big: Mapping[str, Shape], small: Mapping[str, Shape]
-) -> dict[str, Tensor]:
+def slice_state(state: Mapping[str, Tensor], big: Mapping[str, Shape], small: Mapping[str, Shape]) -> dict[str, Tensor]:
     """The parameters of shapes `small` out of `state`, whose shapes are `big`.
 
     Views where an axis can be narrowed in place, so that gradients flow into `state`. Raises VitesseError for a
@@ -33,7 +31,9 @@ def slice_state(
 def cut(tensor: Tensor, big: Shape, small: Shape, *, name: str = "tensor") -> Tensor:
     """One parameter's slice; the tensor's dimensions are those of `big`, the result's those of `small`."""
     if tensor.shape != lengths(big):
-        raise VitesseError(f"{name} must have the shape {tuple(lengths(big))} of its axes, but has {tuple(tensor.shape)}.")
+        raise VitesseError(
+            f"{name} must have the shape {tuple(lengths(big))} of its axes, but has {tuple(tensor.shape)}."
+        )
     if _sizes(big) == _sizes(small):
         return tensor
     factors = [axis for dimension in big for axis in dimension]

@@ -1,0 +1,47 @@
+"""The options that several verbs share: one spelling and one explanation each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of every verb that makes a run folder."""
+
+    out: Path
+    """The run's folder: a new one, or one to go on with."""
+    data: str | None = None
+    """digits, a folder of images by class (or with train/, val/, test/), .tar shards, or a saved dataset."""
+    teacher: str | None = None
+    """A timm name, a run folder, or a file of weights."""
+    recipe: Literal["autoformer_tiny", "autoformer_small", "autoformer_base"] | None = None
+    """Start from the settings of a published method."""
+    settings: Path | None = None
+    """Settings as TOML; the run.toml of another run serves, too."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    """One setting over the file, such as finish.steps=500; may be repeated."""
+    effort: float | None = None
+    """Multiplies the length of every training: 0.1 to try, 3 for the last tenths of a point."""
+    seed: int | None = None
+    """Of everything that is drawn."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the result as one JSON object, last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """The most that a network may cost; any together."""
+
+    max_params: str | None = None
+    """The most parameters: 60k, 5.7M."""
+    max_macs: str | None = None
+    """The most multiply-adds for one image: 300M, 1.3G."""
+    max_latency: str | None = None
+    """The longest time for one image on this device, in the runtime that will serve it: 12ms, 800us."""
+    max_memory: str | None = None
+    """The most memory for the weights and activations of one image: 20MB, 1.5GiB."""

@@ -1,0 +1,74 @@
+"""`vitesse predict`: what is on an image, by an exported file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from vitesse.errors import UsageError
+
+if TYPE_CHECKING:
+    from vitesse.deploy.runtime import OnnxRuntime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Say what is on images, by the exported file of a run.
+
+    Examples:
+      vitesse predict runs/digits seven.png
+      vitesse predict flowers.onnx garden/*.jpg --top 1 --json
+    """
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The folder of a run, or an .onnx file that Vitesse wrote."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+    """Image files."""
+    top: int = 3
+    """How many classes to name for each image."""
+    json: bool = False
+    """Print the result as JSON, for another program."""
+
+    def run(self) -> None:
+        """Do it."""
+        if self.top < 1 or not self.images:
+            raise UsageError(
+                f"At least one image and one class are needed, but got {len(self.images)} images and --top {self.top}."
+            )
+        from vitesse.cli.console import result_json, result_table
+        from vitesse.deploy.runtime import OnnxRuntime
+
+        runtime = OnnxRuntime(self.model / "model.onnx" if self.model.is_dir() else self.model)
+        found = [(str(image), _likeliest(runtime, image, self.top)) for image in self.images]
+        if self.json:
+            result_json([{"image": image, "classes": classes} for image, classes in found])
+            return
+        rows = [
+            ["" if place else image, guess["name"], f"{guess['probability']:.1%}"]
+            for image, classes in found
+            for place, guess in enumerate(classes)
+        ]
+        result_table({"Image": "<", "Class": "<", "Probability": ">"}, rows)
+
+
+def _likeliest(runtime: OnnxRuntime, image: Path, top: int) -> list[dict[str, Any]]:
+    """The likeliest classes of an image, the likeliest first."""
+    import numpy as np
+
+    from vitesse.data import open_image, to_pixels
+
+    about = runtime.metadata
+    if about is None:
+        raise UsageError(
+            f"{runtime.path} does not say how to feed it: Vitesse did not write it. Name a file that it wrote."
+        )
+    pixels = to_pixels(open_image(image), about.preprocess).numpy()  # (C, H, W), 0 to 255
+    images = pixels[None].astype(np.float32) / np.float32(255)  # (1, C, H, W)
+    logits = runtime.run(images)[0].astype(np.float64)  # (classes,)
+    odds = np.exp(logits - logits.max())
+    shares = odds / odds.sum()
+    order = np.argsort(-shares, kind="stable")[:top]
+    return [{"name": about.classes[place], "probability": float(shares[place])} for place in order]

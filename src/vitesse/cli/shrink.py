@@ -1,0 +1,35 @@
+"""`vitesse shrink`: from images and a budget to a small network, the main job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vitesse.cli.options import BudgetOptions, RunOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shrink(BudgetOptions, RunOptions):
+    """Find, teach and export the best small network for your images that fits a budget.
+
+    The images are divided into three parts: one to learn from, one to search on, one that is looked at once, at the end.
+    A teacher is loaded, or trained here. Smaller networks are slices of one supernet, which it teaches; a search finds the
+    best within the budget; that one is trained on, exported to ONNX, checked and timed. Interrupted at any moment, the
+    same command goes on where it was.
+
+    Examples:
+      vitesse shrink --data digits --max-params 60k --out runs/digits
+      vitesse shrink --data photos/ --teacher deit_small_patch16_224 --max-latency 12ms --out runs/photos
+    """
+
+    space: str | None = None
+    """auto (around the teacher; the default), a named space (autoformer_tiny, ...), or a JSON file."""
+    strategy: Literal["evolution", "nsga2", "random"] | None = None
+    """How the space is searched; evolution by default."""
+
+    def run(self) -> None:
+        """Do it."""
+        from vitesse.cli.running import run_verb
+        from vitesse.shrink.run import shrink
+
+        run_verb(self, work=shrink, flags={"supernet.space": self.space, "search.strategy": self.strategy})

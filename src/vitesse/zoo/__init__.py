@@ -1,0 +1,50 @@
+"""The zoo: published families as values with their published figures, and the doors for weights made elsewhere.
+
+What needs torch is imported when it is asked for, so that values and figures answer at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vitesse.zoo.autoformer import autoformer_base as autoformer_base
+from vitesse.zoo.autoformer import autoformer_base_space as autoformer_base_space
+from vitesse.zoo.autoformer import autoformer_small as autoformer_small
+from vitesse.zoo.autoformer import autoformer_small_space as autoformer_small_space
+from vitesse.zoo.autoformer import autoformer_tiny as autoformer_tiny
+from vitesse.zoo.autoformer import autoformer_tiny_space as autoformer_tiny_space
+from vitesse.zoo.deit import deit_base_distilled_patch16_224 as deit_base_distilled_patch16_224
+from vitesse.zoo.deit import deit_base_patch16_224 as deit_base_patch16_224
+from vitesse.zoo.deit import deit_small_distilled_patch16_224 as deit_small_distilled_patch16_224
+from vitesse.zoo.deit import deit_small_patch16_224 as deit_small_patch16_224
+from vitesse.zoo.deit import deit_tiny_distilled_patch16_224 as deit_tiny_distilled_patch16_224
+from vitesse.zoo.deit import deit_tiny_patch16_224 as deit_tiny_patch16_224
+from vitesse.zoo.families import published_arch as published_arch
+from vitesse.zoo.families import published_cost as published_cost
+from vitesse.zoo.published import models as models
+from vitesse.zoo.spaces import arch_named as arch_named
+from vitesse.zoo.spaces import space_named as space_named
+
+if TYPE_CHECKING:
+    from vitesse.zoo.convert import from_published as from_published
+    from vitesse.zoo.hub import from_pretrained as from_pretrained
+    from vitesse.zoo.hub import push_to_hub as push_to_hub
+    from vitesse.zoo.hub import save_pretrained as save_pretrained
+    from vitesse.zoo.timm_models import from_timm as from_timm
+    from vitesse.zoo.timm_models import to_timm_state as to_timm_state
+
+_LATE = {
+    "from_published": "vitesse.zoo.convert",
+    "from_pretrained": "vitesse.zoo.hub",
+    "push_to_hub": "vitesse.zoo.hub",
+    "save_pretrained": "vitesse.zoo.hub",
+    "from_timm": "vitesse.zoo.timm_models",
+    "to_timm_state": "vitesse.zoo.timm_models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATE[name]), name)

@@ -1,0 +1,97 @@
+"""The published models of the zoo, with what was published about them beside what is counted here. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vitesse.arch import Backbone, cost
+from vitesse.zoo.autoformer import autoformer_base, autoformer_small, autoformer_tiny
+from vitesse.zoo.deit import (
+    deit_base_distilled_patch16_224,
+    deit_base_patch16_224,
+    deit_small_distilled_patch16_224,
+    deit_small_patch16_224,
+    deit_tiny_distilled_patch16_224,
+    deit_tiny_patch16_224,
+)
+
+
+class MakeArch(Protocol):
+    """A model's value for a number of classes and an image side in pixels."""
+
+    __name__: str
+
+    def __call__(self, *, classes: int = 1000, image: int = 224) -> Backbone: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was published: parameters, multiply-adds, top-1 accuracy in percent on ImageNet-1k; None: not published."""
+
+    params: float
+    macs: float | None
+    top1: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One published model."""
+
+    family: str
+    make: MakeArch
+    published: Figures
+
+    @property
+    def name(self) -> str:
+        return self.make.__name__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; parameters and multiply-adds counted from the value, as `cost` defines them."""
+        arch = self.make()
+        counted, figures = cost(arch), self.published
+        return {
+            "name": self.name,
+            "family": self.family,
+            "params": counted.params,
+            "macs": counted.macs,
+            "input_size": [arch.stem.channels, *arch.stem.image],
+            "published": {
+                "params": int(figures.params),
+                "macs": None if figures.macs is None else int(figures.macs),
+                "top1": figures.top1,
+                "source": figures.source,
+            },
+        }
+
+
+_AUTOFORMER = "AutoFormer paper, arXiv 2107.00651"
+_DEIT = "DeiT paper, arXiv 2012.12877"
+_DEIT_PVT = f"{_DEIT}; macs: PVT paper, arXiv 2102.12122"
+_DEIT_SWIN = f"{_DEIT}; macs: Swin paper, arXiv 2103.14030"
+
+# How all of them were fed, in the words of timm's `pretrained_cfg`.
+IMAGENET: dict[str, Any] = {
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "crop_pct": 0.875,  # the published DeiT and AutoFormer: shorter side to 256, centre crop of 224
+    "interpolation": "bicubic",
+}
+
+MODELS = (
+    Model("autoformer", autoformer_tiny, Figures(5.7e6, 1.3e9, 74.7, _AUTOFORMER)),
+    Model("autoformer", autoformer_small, Figures(22.9e6, 5.1e9, 81.7, _AUTOFORMER)),
+    Model("autoformer", autoformer_base, Figures(54e6, 11e9, 82.4, _AUTOFORMER)),
+    Model("deit", deit_tiny_patch16_224, Figures(5e6, 1.3e9, 72.2, _DEIT_PVT)),
+    Model("deit", deit_small_patch16_224, Figures(22e6, 4.6e9, 79.8, _DEIT_SWIN)),
+    Model("deit", deit_base_patch16_224, Figures(86e6, 17.5e9, 81.8, _DEIT_SWIN)),
+    Model("deit", deit_tiny_distilled_patch16_224, Figures(6e6, None, 74.5, _DEIT)),
+    Model("deit", deit_small_distilled_patch16_224, Figures(22e6, None, 81.2, _DEIT)),
+    Model("deit", deit_base_distilled_patch16_224, Figures(87e6, None, 83.4, _DEIT)),
+)
+
+
+def models() -> list[dict[str, Any]]:
+    """Every published model: name, family, counted params and macs, input size, and the published figures."""
+    return [model.to_dict() for model in MODELS]

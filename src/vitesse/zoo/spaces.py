@@ -1,0 +1,45 @@
+"""Spaces and architectures by name, or from a JSON file."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from vitesse.arch import Backbone, from_json
+from vitesse.arch.backbone import has_choice
+from vitesse.errors import UsageError
+from vitesse.zoo.autoformer import autoformer_base_space, autoformer_small_space, autoformer_tiny_space
+from vitesse.zoo.published import MODELS
+
+SPACES = {
+    "autoformer_tiny": autoformer_tiny_space,
+    "autoformer_small": autoformer_small_space,
+    "autoformer_base": autoformer_base_space,
+}
+
+
+def space_named(name: str) -> Backbone:
+    """The space of that name, as published; UsageError with the closest names where there is none."""
+    if name not in SPACES:
+        near = difflib.get_close_matches(name, SPACES, n=3, cutoff=0.0)
+        raise UsageError(
+            f"A space is a JSON file or one of {', '.join(SPACES)}, but got {name!r}. Did you mean {near[0]}?"
+        )
+    return SPACES[name]()
+
+
+def arch_named(name: str) -> Backbone:
+    """A published model of that name, or the architecture in a JSON file; UsageError with the closest names."""
+    if Path(name).is_file():
+        try:
+            arch = from_json(Path(name).read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise UsageError(f"{name} holds no architecture: {error}") from None
+        if has_choice(arch):
+            raise UsageError(f"{name} holds a space, not an architecture: it has choices. Search it, or close them.")
+        return arch
+    makers = {model.name: model.make for model in MODELS}
+    if name not in makers:
+        near = ", ".join(difflib.get_close_matches(name, makers, n=3, cutoff=0.3)) or "vitesse models shows all"
+        raise UsageError(f"An architecture is a JSON file or a published model, but got {name!r}. The closest: {near}.")
+    return makers[name]()

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vitesse.cli.main import run
+from vitesse.deploy import OnnxRuntime
+from vitesse.nets import build
+from vitesse.saved import load_network, save_network
+
+
+def test_the_file_describes_itself(exported: Path, model: Path) -> None:
+    about = OnnxRuntime(exported).metadata
+    assert about is not None
+    assert about.classes == tuple("0123456789")
+    assert about.preprocess == load_network(model).preprocess
+
+
+def test_where_to_write_is_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", "nothing", "--data", "digits", "--out", str(tmp_path / "x.txt")]) == 2
+    assert "must name an .onnx file" in capsys.readouterr().err
+
+
+def test_a_missing_network_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", str(tmp_path / "a.safetensors"), "--data", "digits", "--out", str(tmp_path / "x.onnx")]) == 1
+    assert "a.safetensors does not exist" in capsys.readouterr().err
+
+
+def test_a_network_without_classes_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_network(build(load_network(model).arch), tmp_path / "bare.safetensors")
+    arguments = [str(tmp_path / "bare.safetensors"), "--data", "digits", "--out", str(tmp_path / "x.onnx")]
+    assert run(["export", *arguments]) == 1
+    assert "names of the classes" in capsys.readouterr().err
+    assert not (tmp_path / "x.onnx").exists()
