@@ -33,8 +33,8 @@ from vitesse.zoo.registry import list_in_timm
 
 if TYPE_CHECKING:
     from vitesse.nets import build as build
-    from vitesse.saved import load_network as load
-    from vitesse.saved import save_network as save
+    from vitesse.saved import load_network as load  # noqa: F401 - another name for users
+    from vitesse.saved import save_network as save  # noqa: F401
     from vitesse.supernet import Supernet as Supernet
     from vitesse.supernet import inherit as inherit
 

@@ -10,7 +10,7 @@ import pytest
 from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, LayerNorm, PatchEmbed, RelativePosition, Stage
 
 BLOCK = Block(Attention(heads=2), MLP(ratio=2.0))
-STEM = PatchEmbed(image=32, patch=16)
+STEM = PatchEmbed(image=(32, 32), patch=(16, 16))
 
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Attention(heads=0), r"Attention.heads must be an integer of at least 1, but got 0\."),
@@ -29,7 +29,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: MLP(act="tanh"), "MLP.act must"),  # type: ignore[arg-type]
     (lambda: MLP(norm="layer"), "MLP.norm must"),  # type: ignore[arg-type]
     (lambda: LayerNorm(eps=0.0), "LayerNorm.eps must"),
-    (lambda: PatchEmbed(image=30, patch=16), r"PatchEmbed.image must be a multiple of the patch \(16, 16\)"),
+    (lambda: PatchEmbed(image=(30, 30)), r"PatchEmbed.image must be a multiple of the patch \(16, 16\)"),
     (lambda: PatchEmbed(image=(32, 32, 32)), "PatchEmbed.image must be one integer or"),  # type: ignore[arg-type]
     (lambda: PatchEmbed(patch=0), "PatchEmbed.patch must"),  # type: ignore[arg-type]
     (lambda: PatchEmbed(image=Choice((224, 224), (192, 192))), "PatchEmbed.image must .* no Choice"),
@@ -80,7 +80,7 @@ def test_a_broken_rule_is_named_with_its_value(make: Callable[[], Any], message:
     ],
 )
 def test_a_head_finds_the_tokens_that_it_reads(pool: Any, tokens: tuple[str, ...]) -> None:
-    stem = PatchEmbed(image=32, patch=16, tokens=tokens)
+    stem = PatchEmbed(image=(32, 32), tokens=tokens)
     with pytest.raises(ValueError, match=r"reads the first tokens.*Put them first, or pool by .mean.\."):
         backbone(stem=stem, head=Head(pool=pool))
     assert backbone(stem=stem, head=Head(pool="mean")).stem.tokens == tokens
@@ -89,7 +89,7 @@ def test_a_head_finds_the_tokens_that_it_reads(pool: Any, tokens: tuple[str, ...
 def test_one_integer_stands_for_a_square() -> None:
     assert PatchEmbed(image=32, patch=16) == PatchEmbed(image=(32, 32), patch=(16, 16))  # type: ignore[arg-type]
     assert PatchEmbed(image=[32, 48], patch=16).image == (32, 48)  # type: ignore[arg-type]
-    grid = PatchEmbed(image=(32, 48), patch=(8, 16), tokens=("class", "register")).grid  # type: ignore[arg-type]
+    grid = PatchEmbed(image=(32, 48), patch=(8, 16), tokens=("class", "register")).grid
     assert (grid.rows, grid.columns, grid.patches, grid.extra, grid.tokens) == (4, 3, 12, 2, 14)
 
 

@@ -39,7 +39,9 @@ def test_what_people_write(parse: Callable[[str], float], text: str, value: floa
 
 
 @pytest.mark.parametrize("parse", [parse_count, parse_bytes, parse_milliseconds])
-@pytest.mark.parametrize("text", ["", "M", "-3", "0", "0.0", "1e6", "5,7M", "5.7 Mb/s", "nan", "inf", "1__0", "٣", "5.7x"])
+@pytest.mark.parametrize(
+    "text", ["", "M", "-3", "0", "0.0", "1e6", "5,7M", "5.7 Mb/s", "nan", "inf", "1__0", "٣", "5.7x"]
+)
 def test_what_is_refused(parse: Callable[[str], float], text: str) -> None:
     with pytest.raises(ValueError, match="A limit .*, but got"):
         parse(text)

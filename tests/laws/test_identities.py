@@ -18,7 +18,7 @@ def changed(arch: Backbone, **changes: object) -> Backbone:
     """`arch` with the attentions of all blocks changed."""
     stage = arch.stages[0]
     blocks = tuple(
-        Block(dataclasses.replace(block.branches[0], **changes), *block.branches[1:])  # type: ignore[arg-type]
+        Block(dataclasses.replace(block.branches[0], **changes), *block.branches[1:])  # type: ignore[type-var]
         for block in stage.blocks
     )
     return dataclasses.replace(arch, stages=(dataclasses.replace(stage, block=blocks),))
@@ -72,7 +72,7 @@ def test_a_mirrored_image_on_mirrored_tables_is_mirrored(space: Backbone, images
     for name, parameter in network.named_parameters():
         if name.endswith("_columns"):
             parameter.data = parameter.data.flip(0)
-    network.stem.proj.weight.data = network.stem.proj.weight.data.flip(-1)  # type: ignore[union-attr,operator]
+    network.stem.proj.weight.data = network.stem.proj.weight.data.flip(-1)
     mirrored = network.forward_intermediates(turned, 1, intermediates_only=True)[0]
     torch.testing.assert_close(mirrored.flip(-1), upright, rtol=0, atol=1e-12)
 

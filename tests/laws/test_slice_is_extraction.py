@@ -14,9 +14,7 @@ from vitesse.weights.slice import slice_state
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_extracted_network_equals_the_slice(
-    space: Backbone, supernet: Supernet, images: Tensor, seed: int
-) -> None:
+def test_the_extracted_network_equals_the_slice(space: Backbone, supernet: Supernet, images: Tensor, seed: int) -> None:
     arch = sample(space, random.Random(seed))
     extracted = inherit(supernet.network, arch)
     assert extracted.arch == arch and not extracted.training
@@ -45,9 +43,7 @@ def test_the_largest_is_the_plain_network(space: Backbone, supernet: Supernet, i
     # Also by way of a slice of a bigger host.
     hosted = Supernet(smallest(space), host=supernet.host).double().eval()
     hosted.network.load_state_dict(supernet.network.state_dict())
-    torch.testing.assert_close(
-        hosted(images, smallest(space)), supernet(images, smallest(space)), rtol=0, atol=1e-12
-    )
+    torch.testing.assert_close(hosted(images, smallest(space)), supernet(images, smallest(space)), rtol=0, atol=1e-12)
 
 
 def test_blocks_that_are_not_there_have_no_gradient_and_do_not_move(
@@ -76,7 +72,7 @@ def test_two_subnets_in_one_expression(space: Backbone, supernet: Supernet, imag
     together = (supernet(images, one), supernet(images, other))
     assert all(torch.equal(*pair) for pair in zip(alone, together, strict=True))
 
-    sum(out.square().sum() for out in together).backward()  # type: ignore[union-attr]
+    sum(out.square().sum() for out in together).backward()
     both = {name: weight.grad.clone() for name, weight in supernet.named_parameters() if weight.grad is not None}
     supernet.zero_grad(set_to_none=True)
     for arch in (one, other):

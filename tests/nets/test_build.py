@@ -8,6 +8,7 @@ import random
 
 import pytest
 import torch
+from timm.layers.drop import DropPath
 
 from vitesse.arch import Backbone, Choice, sample
 from vitesse.nets import build
@@ -15,7 +16,7 @@ from vitesse.nets.build import drop_path_rates
 
 
 def rates(network: torch.nn.Module) -> list[float]:
-    return [module.drop_prob for module in network.modules() if type(module).__name__ == "DropPath"]
+    return [module.drop_prob for module in network.modules() if isinstance(module, DropPath)]
 
 
 def test_a_space_has_no_network(arch: Backbone) -> None:
@@ -57,7 +58,7 @@ def test_stochastic_depth_drops_in_training_only(arch: Backbone) -> None:
 def test_the_start_is_small(arch: Backbone) -> None:
     torch.manual_seed(0)
     network = build(arch)
-    assert 0.015 < network.stages[0].blocks[0][1].op.fc1.weight.std().item() < 0.025  # type: ignore[index,union-attr]
-    assert not network.head.classifier.bias.any()  # type: ignore[union-attr,operator]
+    assert 0.015 < network.get_parameter("stages.0.blocks.0.1.op.fc1.weight").std().item() < 0.025
+    assert not network.get_parameter("head.classifier.bias").any()
     loss = torch.nn.functional.cross_entropy(network(torch.randn(8, 3, 16, 24)), torch.arange(8) % 5)
     assert abs(loss.item() - math.log(5)) < 0.2  # guesses, to begin with

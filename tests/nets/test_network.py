@@ -34,7 +34,9 @@ def test_intermediates_are_what_lies_between(network: Network, images: Tensor) -
         assert torch.equal(feature[:, :, 1, 2], x[:, 2 + 1 * 6 + 2])
 
 
-@pytest.mark.parametrize(("indices", "places"), [(None, [0, 1, 2]), (2, [1, 2]), ([0, 2], [0, 2]), ([-1], [2]), ((1,), [1])])
+@pytest.mark.parametrize(
+    ("indices", "places"), [(None, [0, 1, 2]), (2, [1, 2]), ([0, 2], [0, 2]), ([-1], [2]), ((1,), [1])]
+)
 def test_which_intermediates(
     network: Network, images: Tensor, indices: int | list[int] | None, places: list[int]
 ) -> None:
@@ -77,7 +79,7 @@ def test_reset_classifier(network: Network, images: Tensor) -> None:
     network.reset_classifier(7, "avg")
     assert network(images.double()).shape == (4, 7)
     assert network.num_classes == network.arch.head.classes == network.default_cfg["num_classes"] == 7
-    assert network.arch.head.pool == "mean" and network.class_names == ()  # the old names fit no longer
+    assert network.arch.head.pool == "mean" and not network.class_names  # the old names fit no longer
     assert torch.equal(network.forward_features(images.double()), features)  # with the norm that it had
     assert {p.dtype for p in network.parameters()} == {torch.float64}
     assert set(network.state_dict()) == set(build(network.arch).state_dict())
@@ -117,7 +119,7 @@ def test_grad_checkpointing_replays_stochastic_depth(arch: Backbone, images: Ten
         network.zero_grad()
         torch.manual_seed(5)
         network(images).square().sum().backward()
-        gradients.append(network.stem.proj.weight.grad.clone())  # type: ignore[union-attr,operator]
+        gradients.append(network.stem.proj.weight.grad.clone())  # type: ignore[union-attr]
     torch.testing.assert_close(*gradients)
 
 

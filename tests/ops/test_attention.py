@@ -21,7 +21,7 @@ def test_is_timms(bias: bool, qk_norm: bool) -> None:
     torch.manual_seed(0)
     ours = SelfAttention(Attention(heads=3, head_dim=8, bias=bias, qk_norm=qk_norm, norm=LayerNorm(eps=1e-6)), 24)
     norm = partial(nn.LayerNorm, eps=1e-6)
-    theirs = TimmAttention(24, num_heads=3, qkv_bias=bias, qk_norm=qk_norm, norm_layer=norm)
+    theirs = TimmAttention(24, num_heads=3, qkv_bias=bias, qk_norm=qk_norm, norm_layer=norm)  # type: ignore[arg-type]
     for parameter in theirs.parameters():
         nn.init.normal_(parameter)
     ours.load_state_dict(theirs.state_dict())  # the names are timm's too

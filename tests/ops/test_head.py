@@ -18,7 +18,7 @@ X = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))  # two extr
 @pytest.mark.parametrize(("pool", "by_hand"), [("class", X[:, 0]), ("mean", X[:, 2:].mean(1)), ("distilled", X[:, :2])])
 def test_pooling(pool: Literal["class", "mean", "distilled"], by_hand: Tensor, norm_first: bool) -> None:
     head = Classifier(Head(classes=4, pool=pool, norm_first=norm_first), 6)
-    torch.nn.init.normal_(head.norm.weight)
+    torch.nn.init.normal_(head.norm.weight)  # type: ignore[arg-type]
     # The network's features have the norm already where it comes first.
     torch.testing.assert_close(head.pool(X, 2), by_hand if norm_first else head.norm(by_hand))
 

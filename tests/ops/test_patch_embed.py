@@ -35,6 +35,7 @@ def test_tokens_and_positions(
     out = module(x)
     # By hand: each patch is a row of 3 * 4 * 2 numbers that meets one matrix.
     rows = x.unfold(2, 4, 4).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(1, 2).flatten(2)  # (B, 2 * 6, 24)
+    assert module.proj.bias is not None
     patches = rows @ module.proj.weight.flatten(1).T + module.proj.bias
     learned = module.position if value.positions else torch.zeros((), dtype=torch.float64)
     if position == "patches":

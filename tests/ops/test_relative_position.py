@@ -38,16 +38,17 @@ def naive(tables: RelativePositionTables, q: Tensor, k: Tensor, v: Tensor, grid:
     out = weights @ v
     if "value" in tables.value.sides:
         out = out + torch.einsum("bhij,ijd->bhid", weights, pairs(tables, "value", grid))
-    return out
+    return torch.as_tensor(out)
 
 
-def drawn(on: str, reach: int, grid: Grid, *, seed: int = 0) -> tuple[RelativePositionTables, list[Tensor]]:
-    torch.manual_seed(seed)
+def drawn(on: str, reach: int, grid: Grid) -> tuple[RelativePositionTables, tuple[Tensor, Tensor, Tensor]]:
+    torch.manual_seed(0)
     tables = RelativePositionTables(RelativePosition(reach=reach, on=on), head_dim=4).double()  # type: ignore[arg-type]
     for parameter in tables.parameters():
         torch.nn.init.normal_(parameter)
     shape = (2, 3, grid.tokens, 4)
-    return tables, [torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    q, k, v = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    return tables, (q, k, v)
 
 
 @pytest.mark.parametrize("reach", [1, 2, 14])
@@ -83,7 +84,7 @@ def test_a_step_down_differs_from_a_step_up_and_from_a_step_aside() -> None:
     for parameter in tables.parameters():
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
-        tables.value_rows[2] = 1.0  # type: ignore[index,operator]  # the key one row below the query
+        tables.value_rows[2] = 1.0  # type: ignore[operator]  # the key one row below the query
         out = tables.attend(torch.zeros_like(q), k, torch.zeros_like(v), grid)  # every key weighs 1/4
     assert out[0, 0, :, 0].tolist() == [0.5, 0.5, 0.0, 0.0]
 
@@ -116,7 +117,7 @@ def test_other_types_stay_near(dtype: torch.dtype) -> None:
     grid = Grid(4, 4, 1)
     tables, inputs = drawn("kv", 3, grid)
     truth = tables.attend(*inputs, grid)
-    out = tables.attend(*(x.to(dtype) for x in inputs), grid)
+    out = tables.attend(inputs[0].to(dtype), inputs[1].to(dtype), inputs[2].to(dtype), grid)
     assert out.dtype == dtype
     tolerance = 1e-4 if dtype == torch.float32 else 0.15
     torch.testing.assert_close(out.double(), truth, rtol=0, atol=tolerance)

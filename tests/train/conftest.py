@@ -15,7 +15,7 @@ from torch.nn import functional
 from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stage
 from vitesse.nets import Network, build
 from vitesse.train import TrainSettings
-from vitesse.train.loop import Losses, Task, Watch, fit
+from vitesse.train.loop import Losses, Progress, Task, Watch, fit
 
 STEPS = 4  # an epoch
 BATCH = 8
@@ -71,11 +71,15 @@ class Training:
     def _rewind(self, step: int) -> None:
         self.records[:] = [record for record in self.records if record["step"] <= step]
 
-    def fit(self, settings: TrainSettings, losses: Losses = losses, network: nn.Module | None = None) -> nn.Module:
-        watch = Watch(log=self.records.append, say=self.said.append, rewind=self._rewind)
-        return fit(
-            network or self.network(), settings, task=self.task(losses), checkpoint=self.checkpoint, watch=watch
-        )
+    def fit(
+        self,
+        settings: TrainSettings,
+        losses: Losses = losses,
+        network: nn.Module | None = None,
+        progress: Progress = lambda done, total, note: None,
+    ) -> nn.Module:
+        watch = Watch(log=self.records.append, say=self.said.append, rewind=self._rewind, progress=progress)
+        return fit(network or self.network(), settings, task=self.task(losses), checkpoint=self.checkpoint, watch=watch)
 
 
 @pytest.fixture

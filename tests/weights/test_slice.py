@@ -103,9 +103,7 @@ def test_the_whole_is_itself() -> None:
 def test_slicing_twice_is_slicing_once() -> None:
     big, middle, small = backbone(), backbone(dim=10, heads=2, reach=2), backbone(dim=8, depth=1, heads=1, reach=1)
     state = numbered(big)
-    twice = slice_state(
-        slice_state(state, parameters(big), parameters(middle)), parameters(middle), parameters(small)
-    )
+    twice = slice_state(slice_state(state, parameters(big), parameters(middle)), parameters(middle), parameters(small))
     once = slice_state(state, parameters(big), parameters(small))
     assert all(torch.equal(once[name], twice[name]) for name in parameters(small))
 

@@ -94,7 +94,7 @@ def _settings(options: RunOptions, flags: Mapping[str, object]) -> ShrinkSetting
 
 def _opened(options: RunOptions, settings: ShrinkSettings, given: Mapping[str, Any], *, device: str) -> RunFolder:
     asked = {name: to_json(value) if isinstance(value, Backbone) else str(value) for name, value in given.items()}
-    facts = {
+    facts: dict[str, dict[str, Any]] = {
         "run": {**run_facts(type(options).__name__.lower(), seed=settings.seed), **asked},
         "versions": versions(),
         "device": {"kind": device},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import timm
 from torch import nn
@@ -15,5 +15,5 @@ def is_timm_name(name: str) -> bool:
 
 def timm_teacher(name: str, *, classes: int | None = None, pretrained: bool = True) -> nn.Module:
     """timm's model of that name, with a classifier for so many classes where a number is given."""
-    chosen = {} if classes is None else {"num_classes": classes}
-    return cast(nn.Module, timm.create_model(name, pretrained=pretrained, **chosen))
+    chosen: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    return timm.create_model(name, pretrained=pretrained, **chosen)

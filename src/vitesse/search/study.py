@@ -151,7 +151,7 @@ def _decisions(space: Backbone, arch: Backbone, table: Genes) -> tuple[dict[str,
     return params, distributions
 
 
-def _plain(option: Any) -> None | bool | int | float | str:
+def _plain(option: Any) -> bool | int | float | str | None:
     return option if option is None or isinstance(option, (bool, int, float, str)) else repr(option)
 
 

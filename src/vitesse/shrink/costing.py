@@ -48,7 +48,7 @@ class Costing:
 
     def fit(self, progress: Progress) -> None:
         """Time a sample of the space in the runtime that will serve, and fit the regression to it; says its error."""
-        archs = sample_for_fit(self.space, self.job.settings.search.measured, random.Random(self.job.settings.seed))
+        archs = sample_for_fit(self.space, self.job.settings.search.measured, rng=random.Random(self.job.settings.seed))
         measured = [latency.median_ms for latency in self.probe(archs, progress=progress)]
         self.model = LatencyModel.fit(archs, measured)
         self.job.voice.say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from vitesse.arch import MLP, Attention, Backbone, Block, Budget, Choice, Head, PatchEmbed, Stage, cost
+from vitesse.arch import MLP, Attention, Backbone, Block, Budget, Choice, Head, Operation, PatchEmbed, Stage, cost
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
 
@@ -63,7 +63,7 @@ def space_around(arch: Backbone) -> Backbone:
 
 
 def _looser(block: Block) -> Block:
-    branches = []
+    branches: list[Operation] = []
     for branch in block.branches:
         if isinstance(branch, Attention):
             heads = sorted({max(1, round(branch.heads * part)) for part in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1)})
@@ -83,10 +83,10 @@ def _choice(options: list[int] | list[float]) -> int:
 
 def fitted(space: Backbone, preprocess: Preprocess, *, classes: int) -> Backbone:
     """A space from the zoo or a file, made to read these images and name these classes."""
-    stem = replace(space.stem, image=preprocess.size, channels=preprocess.channels)
-    if any(side % step for side, step in zip(preprocess.size, stem.patch, strict=True)):
+    if any(side % step for side, step in zip(preprocess.size, space.stem.patch, strict=True)):
         raise UsageError(
-            f"The images must be a multiple of the space's patch {stem.patch}, but are {preprocess.size}. "
+            f"The images must be a multiple of the space's patch {space.stem.patch}, but are {preprocess.size}. "
             "Set data.size, or take another space."
         )
+    stem = replace(space.stem, image=preprocess.size, channels=preprocess.channels)
     return replace(space, stem=stem, head=replace(space.head, classes=classes))

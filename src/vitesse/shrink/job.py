@@ -47,7 +47,7 @@ class Job:
     @property
     def main(self) -> bool:
         """Whether this process is the one that writes."""
-        return self.accelerator.is_main_process
+        return bool(self.accelerator.is_main_process)
 
     def path(self, name: str) -> Path:
         """A file of the run."""

@@ -84,7 +84,9 @@ def _search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progres
         if best is not None:
             return {"history": history, "winner": best}
         limits["latency_ms"] *= 0.85
-        job.voice.say(f"No finalist was fast enough when measured: searching below {limits['latency_ms']:.3g} ms predicted.")
+        job.voice.say(
+            f"No finalist was fast enough when measured: searching below {limits['latency_ms']:.3g} ms predicted."
+        )
     raise VitesseError(
         f"A winner must take at most {costing.limits['latency_ms']:.3g} ms, but none of the finalists measured so in "
         f"{TIGHTENINGS} searches. Raise --max-latency, or leave the device idle while it is measured."
@@ -103,7 +105,7 @@ def _line(candidate: Candidate) -> dict[str, Any]:
     return {
         "arch": to_data(candidate.arch),
         "score": candidate.score,
-        "costs": dict(candidate.costs),
+        "costs": {name: float(value) for name, value in candidate.costs.items()},
         "origin": candidate.origin,
         "generation": candidate.generation,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path, *, device: torch.device) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote; VitesseError where the file is damaged."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that torch.save wrote
+            if (bad := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"the checksum of {bad} is wrong")
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # damaged bytes make the reader fail in every way there is
         raise VitesseError(
-            f"The checkpoint {path} cannot be read ({error}). Remove it to start its stage again."
+            f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged, or holds more than tensors "
+            "and numbers. Remove it to start its stage again."
         ) from error
     return state

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
-from timm.utils import ModelEmaV3
+from timm.optim._optim_factory import create_optimizer_v2
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from vitesse.errors import UsageError, VitesseError
@@ -212,7 +212,8 @@ class _Run:
             self.loss_sum, self.accuracy = state["loss_sum"].to(self.accelerator.device), state["accuracy"]
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise VitesseError(
-                f"The checkpoint {self.checkpoint} is of another training ({error}). Remove it to start its stage again."
+                f"The checkpoint {self.checkpoint} is of another training ({str(error).splitlines()[0]}). "
+                "Remove it to start its stage again."
             ) from error
 
     def _state(self) -> dict[str, Any]:

@@ -1,0 +1,149 @@
+"""What every family keeps, from its value to the exported file. A new family joins by one line in FAMILIES."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    Block,
+    Choice,
+    Head,
+    LayerNorm,
+    PatchEmbed,
+    RelativePosition,
+    Stage,
+    contains,
+    cost,
+    from_json,
+    parameters,
+    smallest,
+    to_json,
+)
+from vitesse.data.preprocess import Preprocess
+from vitesse.deploy import Proof, export_onnx
+from vitesse.nets import Network, build
+from vitesse.saved import load_network, save_network
+from vitesse.supernet import Supernet, inherit
+from vitesse.weights.slice import lengths
+
+ATTENTION: dict[str, Any] = {"heads": Choice(1, 2), "head_dim": 8}
+AUTOFORMER = RelativePosition(reach=3, on="kv")
+
+
+def space(*, attention: dict[str, Any] | None = None, stem: dict[str, Any] | None = None, **head: Any) -> Backbone:
+    """A small space of a family: its attention, its stem and its head differ from the plain ViT's as said."""
+    block = Block(Attention(**(ATTENTION | (attention or {}))), MLP(ratio=Choice(1.5, 2.0)))
+    return Backbone(
+        stem=PatchEmbed(**({"image": (16, 16), "patch": (8, 8)} | (stem or {}))),
+        stages=(Stage(dim=Choice(12, 16), depth=Choice(1, 2), block=block),),
+        head=Head(**({"classes": 4} | head)),
+    )
+
+
+FAMILIES: dict[str, Backbone] = {
+    "class token": space(),
+    "mean pooled": space(pool="mean", norm_first=False, stem={"tokens": ()}),
+    "distilled": space(pool="distilled", stem={"tokens": ("class", "distillation")}),
+    "registers": space(stem={"tokens": ("class", "register", "register"), "position": "patches"}),
+    "relative position": space(attention={"position": AUTOFORMER, "bias": "packed"}, pool="mean"),
+    "scale and norm": space(attention={"layer_scale": True, "qk_norm": True}, stem={"norm": LayerNorm()}),
+    "rectangle": space(stem={"image": (8, 24), "patch": (4, 8), "channels": 1}),
+}
+
+
+@pytest.fixture(params=FAMILIES, scope="module")
+def family(request: pytest.FixtureRequest) -> Backbone:
+    return FAMILIES[request.param]
+
+
+@pytest.fixture(scope="module")
+def supernet(family: Backbone) -> Supernet:
+    torch.manual_seed(0)
+    supernet = Supernet(family)
+    for parameter in supernet.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return supernet.eval()
+
+
+@pytest.fixture(scope="module")
+def network(supernet: Supernet, family: Backbone) -> Network:
+    return inherit(supernet.network, smallest(family))
+
+
+@pytest.fixture(scope="module")
+def images(family: Backbone) -> Tensor:
+    """In 0..1, as they are exported."""
+    stem = family.stem
+    return torch.rand(8, stem.channels, *stem.image, generator=torch.Generator().manual_seed(1))
+
+
+def test_its_value_is_json(family: Backbone) -> None:
+    for value in (family, smallest(family)):
+        assert from_json(to_json(value)) == value
+    assert contains(family, smallest(family))
+
+
+def test_its_parameters_are_those_of_the_formula(network: Network) -> None:
+    found = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    assert found == {name: lengths(shape) for name, shape in parameters(network.arch).items()}
+    assert sum(parameter.numel() for parameter in network.parameters()) == cost(network.arch).params
+    assert not list(network.buffers())
+
+
+def test_a_slice_is_the_network(supernet: Supernet, network: Network, images: Tensor) -> None:
+    assert network(images).shape == (8, 4)
+    assert not torch.equal(network(images)[0], network(images)[1])  # it sees the images
+    torch.testing.assert_close(supernet(images, network.arch), network(images), rtol=1e-5, atol=1e-5)
+
+
+def test_every_parameter_learns(family: Backbone, images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = build(smallest(family))
+    network(images).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_features_after_every_block(network: Network, images: Tensor) -> None:
+    last, found = network.forward_intermediates(images)
+    grid = network.arch.stem.grid
+    assert [tuple(feature.shape) for feature in found] == [(8, 12, grid.rows, grid.columns)]
+    assert torch.equal(last, network.forward_features(images))
+    assert torch.equal(network.forward_head(last), network(images))
+
+
+def test_saves_and_loads(network: Network, images: Tensor, tmp_path: Path) -> None:
+    save_network(network, tmp_path / "model.safetensors")
+    assert torch.equal(load_network(tmp_path)(images), network(images))
+
+
+def test_another_number_of_classes(network: Network, images: Tensor, tmp_path: Path) -> None:
+    other = build(network.arch)
+    other.reset_classifier(7)
+    assert other(images).shape == (8, 7)
+    assert other.arch == dataclasses.replace(network.arch, head=dataclasses.replace(network.arch.head, classes=7))
+    save_network(other, tmp_path / "model.safetensors")
+
+
+def test_exports(network: Network, images: Tensor, tmp_path: Path) -> None:
+    """The gate compares the file with the network at batches 1, 3 and 8."""
+    stem = network.arch.stem
+    half = (0.5,) * stem.channels
+    preprocess = Preprocess(size=stem.image, channels=stem.channels, mean=half, std=half, crop=1.0)
+    exported = export_onnx(
+        network,
+        tmp_path / "model.onnx",
+        preprocess=preprocess,
+        classes=("a", "b", "c", "d"),
+        arch_json=to_json(network.arch),
+        proof=Proof(images=images),
+    )
+    assert exported.gate.passed and exported.path.exists()

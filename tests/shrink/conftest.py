@@ -1,0 +1,92 @@
+"""A run of the main job that takes seconds: the digits, a few steps a stage, a handful of candidates."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vitesse.arch import Budget
+from vitesse.runs.folder import RunFolder
+from vitesse.runs.settings import settings_tree
+from vitesse.shrink.job import Voice
+from vitesse.shrink.settings import ExportSettings, SearchSettings, ShrinkSettings, SupernetSettings, TeacherSettings
+from vitesse.train.settings import TrainSettings
+
+Report = Callable[[int, int, str], None]
+BRIEF = TrainSettings(epochs=1, batch=128, lr=1e-3, ema=0.9, drop_path=0.1, evaluate_every=1, checkpoint_seconds=0)
+
+
+def brief(**changes: Any) -> ShrinkSettings:
+    """Settings of a run that takes seconds, with changes."""
+    settings = ShrinkSettings(
+        budget=Budget(max_params=60_000),
+        teacher=TeacherSettings(train=BRIEF),
+        supernet=SupernetSettings(train=replace(BRIEF, drop_path=0.0)),
+        search=SearchSettings(population=4, generations=2),
+        finish=BRIEF,
+        # Barely trained networks say little: a rounding error may turn the class of an image.
+        export=ExportSettings(rounds=10, accuracy_tolerance=0.02),
+    )
+    return replace(settings, **changes)
+
+
+@contextlib.contextmanager
+def opened(path: Path, settings: ShrinkSettings) -> Iterator[RunFolder]:
+    """The run's folder, let go at the end as the end of a process would."""
+    facts: dict[str, dict[str, Any]] = {
+        "run": {"verb": "shrink", "command": "vitesse shrink"},
+        "versions": {},
+        "device": {},
+    }
+    folder = RunFolder.open(path, settings=settings_tree(settings), facts=facts)
+    try:
+        yield folder
+    finally:
+        folder.close()
+
+
+class Listener:
+    """Hears what a run says, and may end it at a moment of a stage, as a kill would."""
+
+    def __init__(self, *, die: tuple[str, int] | None = None) -> None:
+        self.stages: list[str] = []
+        self.said: list[str] = []
+        self.die = die
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Report]:
+        self.stages.append(name)
+        told = 0
+
+        def report(done: int, total: int, note: str) -> None:
+            nonlocal told
+            told += 1
+            if self.die == (name, told):
+                raise Killed
+
+        if self.die == (name, 0):
+            raise Killed
+        yield report
+
+    @property
+    def voice(self) -> Voice:
+        return Voice(stage=self.stage, say=self.said.append)
+
+
+class Killed(BaseException):
+    """What stands for `kill -9`: no handler of the source catches it."""
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder and the result of one whole run, for tests that only look."""
+    from vitesse.shrink.run import shrink
+
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    with opened(path, brief()) as folder:
+        return path, shrink(brief(), folder, voice=Listener().voice)

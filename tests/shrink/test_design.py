@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from vitesse.arch import Budget, contains, cost, largest, size, smallest
+from vitesse.data.preprocess import Preprocess
+from vitesse.errors import UsageError
+from vitesse.shrink.design import LARGER, fitted, space_around, teacher_arch
+from vitesse.zoo import autoformer_tiny_space, deit_tiny_patch16_224
+
+
+def seen(side: int) -> Preprocess:
+    return Preprocess(size=(side, side))
+
+
+@pytest.mark.parametrize("limit", [20_000, 60_000, 300_000])
+def test_a_teacher_costs_several_times_the_budget(limit: int) -> None:
+    arch = teacher_arch(seen(8), classes=10, budget=Budget(max_params=limit))
+    assert cost(arch).params >= LARGER * limit
+
+
+@pytest.mark.parametrize(("side", "tokens"), [(8, 16), (28, 49), (32, 64), (64, 64), (224, 196), (30, 100)])
+def test_patches_divide_the_image_into_some_tens_of_tokens(side: int, tokens: int) -> None:
+    assert teacher_arch(seen(side), classes=2, budget=Budget()).stem.grid.patches == tokens
+
+
+def test_the_space_around_a_network_has_it_as_its_largest() -> None:
+    arch = deit_tiny_patch16_224()
+    space = space_around(arch)
+    assert largest(space) == arch
+    assert contains(space, arch)
+    assert cost(smallest(space)).params < cost(arch).params / 20
+    assert size(space) > 10**9
+
+
+def test_a_space_is_made_to_fit_the_images_or_refused() -> None:
+    space = fitted(autoformer_tiny_space(), seen(64), classes=7)
+    assert (space.stem.image, space.head.classes) == ((64, 64), 7)
+    with pytest.raises(UsageError, match=r"multiple of the space's patch \(16, 16\)"):
+        fitted(autoformer_tiny_space(), seen(40), classes=7)

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.shrink.conftest import BRIEF, Killed, Listener, brief, opened
+
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    Block,
+    Budget,
+    Choice,
+    Head,
+    PatchEmbed,
+    Stage,
+    contains,
+    cost,
+    from_json,
+    to_json,
+)
+from vitesse.data.load import DataSettings, Parts, load_parts
+from vitesse.deploy.runtime import OnnxRuntime
+from vitesse.errors import UsageError
+from vitesse.measure import Latency
+from vitesse.saved import load_network
+from vitesse.shrink import costing
+from vitesse.shrink import job as job_module
+from vitesse.shrink.run import search_supernet, shrink, train, train_supernet
+from vitesse.shrink.settings import SearchSettings, SupernetSettings, TeacherSettings
+from vitesse.shrink.supernet import trained_space
+from vitesse.zoo import autoformer_tiny
+
+WEIGHTS = "model.safetensors"
+
+
+def assert_same_bits(a: Path, b: Path) -> None:
+    """Whether two files hold the same tensors (the order of a file's own notes is not fixed)."""
+    first, second = load_file(a), load_file(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class PretendProbe:
+    """Latencies that follow from the parameters, so that no network needs to be exported."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.asked = 0
+
+    def __call__(self, archs: Sequence[Backbone], **kwargs: Any) -> list[Latency]:
+        self.asked += len(archs)
+        return [Latency(samples_ms=(cost(arch).params / 10_000,) * 3) for arch in archs]
+
+
+def test_a_run_leaves_a_network_within_its_budget(whole: tuple[Path, dict[str, Any]]) -> None:
+    path, result = whole
+    network = load_network(path)
+    counted = sum(parameter.numel() for parameter in network.parameters())
+    assert counted == result["params"] == cost(network.arch).params <= 60_000
+    assert result["teacher_params"] >= 5 * 60_000
+    assert network.class_names == tuple(str(digit) for digit in range(10))
+    assert json.loads((path / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert contains(trained_space(path), from_json((path / "arch.json").read_text()))
+    for name in ("run.toml", "study.db", "candidates.jsonl", "metrics.jsonl", "gate.json", "speed.json"):
+        assert (path / name).stat().st_size > 0
+
+
+def test_the_exported_file_says_what_the_network_says(whole: tuple[Path, dict[str, Any]]) -> None:
+    path, result = whole
+    parts = load_parts(DataSettings())
+    batch = next(parts.test.batches(len(parts.test)))
+    images = (batch.images * 0.5 + 0.5).clamp(0, 1)
+    logits = torch.from_numpy(OnnxRuntime(path / "model.onnx").run(images.numpy()))
+    with torch.inference_mode():
+        wanted = load_network(path)(batch.images)
+    torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-4)
+    right = (wanted.argmax(-1) == batch.labels).float().mean().item()
+    assert result["test_accuracy"] == pytest.approx(right)
+
+
+def test_a_finished_run_is_not_done_again(whole: tuple[Path, dict[str, Any]]) -> None:
+    path, result = whole
+    listener = Listener()
+    with opened(path, brief()) as folder:
+        again = shrink(brief(), folder, voice=listener.voice)
+    assert again == result
+    assert set(listener.stages) <= {"data"}
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        (("teacher", 1), ("supernet", 0), ("search", 1), ("finish", 1), ("speed", 1)),
+        (("teacher", 0), ("supernet", 1), ("search", 2), ("finish", 0), ("exam", 0)),
+    ],
+)
+def test_killed_again_and_again_it_ends_in_the_same_bits(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, moments: tuple[tuple[str, int], ...]
+) -> None:
+    for moment in moments:
+        with pytest.raises(Killed), opened(tmp_path, brief()) as folder:
+            shrink(brief(), folder, voice=Listener(die=moment).voice)
+    with opened(tmp_path, brief()) as folder:
+        result = shrink(brief(), folder, voice=Listener().voice)
+    path, wanted = whole
+    for name in ("arch.json", "candidates.jsonl", "metrics.jsonl"):
+        assert (tmp_path / name).read_bytes() == (path / name).read_bytes(), name
+    for name in (WEIGHTS, f"teacher/{WEIGHTS}", f"supernet/{WEIGHTS}"):
+        assert_same_bits(tmp_path / name, path / name)
+    assert result["test_accuracy"] == wanted["test_accuracy"]
+
+
+def test_the_test_part_is_out_of_reach_until_the_exam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: list[str] = []
+    listener = Listener()
+
+    class Watched:
+        def __init__(self, part: Any) -> None:
+            self.part = part
+
+        def __getattr__(self, name: str) -> Any:
+            touched.append(listener.stages[-1])
+            return getattr(self.part, name)
+
+        def __len__(self) -> int:
+            return len(self.part)
+
+    def watched(*args: Any, **kwargs: Any) -> Parts:
+        parts = load_parts(*args, **kwargs)
+        return replace(parts, test=Watched(parts.test))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(job_module, "load_parts", watched)
+    with opened(tmp_path, brief()) as folder:
+        shrink(brief(), folder, voice=listener.voice)
+    assert set(touched) == {"exam"}
+
+
+def test_a_budget_below_the_smallest_is_refused_at_once(tmp_path: Path) -> None:
+    asked = brief(budget=Budget(max_params=500))
+    listener = Listener()
+    with opened(tmp_path, asked) as folder, pytest.raises(UsageError, match=r"params <= 500.*least is params 5,578"):
+        shrink(asked, folder, voice=listener.voice)
+    assert "teacher" not in listener.stages
+
+
+def test_a_teacher_of_ones_own_is_not_trained_again(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    path, _ = whole
+    asked = brief(teacher=TeacherSettings(model=str(path / f"teacher/{WEIGHTS}"), train=BRIEF))
+    with opened(tmp_path, asked) as folder:
+        shrink(asked, folder, voice=Listener().voice)
+        assert folder.outputs("teacher")["trained"] is False
+        assert folder.outputs("supernet")["elastic"] is True
+    for name in (WEIGHTS, f"supernet/{WEIGHTS}"):
+        assert_same_bits(tmp_path / name, path / name)
+
+
+def test_a_latency_budget_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costing, "LatencyProbe", PretendProbe)
+    asked = brief(
+        budget=Budget(max_params=60_000, max_latency_ms=5.0),
+        search=SearchSettings(population=4, generations=1, measured=8),
+        teacher=TeacherSettings(train=BRIEF),
+    )
+    listener = Listener()
+    with opened(tmp_path, asked) as folder:
+        result = shrink(asked, folder, voice=listener.voice)
+    assert 0 < result["latency_ms"] <= 5.0
+    assert result["params"] / 10_000 <= costing.MARGIN * 5.0
+    assert any("mean error" in remark for remark in listener.said)
+    lines = (tmp_path / "candidates.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["costs"]["latency_ms"] <= 5.0 for line in lines)
+
+
+def test_an_impossible_latency_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costing, "LatencyProbe", PretendProbe)
+    asked = brief(budget=Budget(max_latency_ms=0.1))
+    listener = Listener()
+    with opened(tmp_path, asked) as folder, pytest.raises(UsageError, match=r"latency_ms <= 0.1.*latency_ms 1.198"):
+        shrink(asked, folder, voice=listener.voice)
+    assert "teacher" not in listener.stages
+
+
+def test_supernet_then_search_gives_a_network(tmp_path: Path) -> None:
+    asked = brief(
+        supernet=SupernetSettings(space="autoformer_tiny", rule="single", train=BRIEF), data=DataSettings(size=16)
+    )
+    small = replace(asked, supernet=replace(asked.supernet, space=str(tmp_path / "space.json")))
+    space = Backbone(
+        stem=PatchEmbed(image=16, patch=8),
+        stages=(Stage(dim=Choice(16, 24), depth=Choice(1, 2), block=Block(Attention(heads=1, head_dim=8), MLP())),),
+        head=Head(pool="mean"),
+    )
+    (tmp_path / "space.json").write_text(to_json(space))
+    with opened(tmp_path / "supernet", small) as folder:
+        train_supernet(small, folder, voice=Listener().voice)
+    found = trained_space(tmp_path / "supernet")
+    assert found.head.classes == 10 and found.stem.channels == 1
+    for finishing in (False, True):
+        out = tmp_path / f"search-{finishing}"
+        with opened(out, small) as folder:
+            result = search_supernet(
+                small, folder, source=tmp_path / "supernet", finishing=finishing, voice=Listener().voice
+            )
+        assert result["params"] <= 60_000
+        assert contains(found, load_network(out).arch)
+
+
+def test_one_network_is_trained_without_search(tmp_path: Path) -> None:
+    arch = Backbone(
+        stem=PatchEmbed(image=8, patch=4, channels=1),
+        stages=(Stage(dim=16, depth=1, block=Block(Attention(heads=1, head_dim=8), MLP())),),
+        head=Head(classes=3),
+    )
+    with opened(tmp_path, brief()) as folder:
+        result = train(brief(), folder, arch=arch, voice=Listener().voice)
+    assert load_network(tmp_path).arch.head.classes == 10
+    assert result.get("teacher_params") is None
+
+
+def test_a_space_whose_patches_do_not_fit_is_refused(tmp_path: Path) -> None:
+    with opened(tmp_path, brief()) as folder, pytest.raises(UsageError, match="multiple of the space's patch"):
+        train(brief(), folder, arch=autoformer_tiny(), voice=Listener().voice)
