@@ -33,10 +33,11 @@ from vitesse.zoo.registry import list_in_timm
 
 if TYPE_CHECKING:
     from vitesse.nets import build as build
-    from vitesse.saved import load_network as load  # noqa: F401 - another name for users
-    from vitesse.saved import save_network as save  # noqa: F401
+    from vitesse.saved import load_network, save_network
     from vitesse.supernet import Supernet as Supernet
     from vitesse.supernet import inherit as inherit
+
+    load, save = load_network, save_network
 
 __version__ = "0.1.0"
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitesse.arch import Backbone, Block, Shape, largest, parameters
+from vitesse.arch import Backbone, Block, largest, parameters
 from vitesse.nets.build import build, drop_path_rates, skeleton
 from vitesse.nets.network import Network, make_block
-from vitesse.weights.slice import slice_state
+from vitesse.weights.slice import Cut, cuts, slice_state, take_all
 
 
 class Supernet(nn.Module):
@@ -32,7 +32,7 @@ class Supernet(nn.Module):
         self._rates = drop_path_rates(drop_path, depth)
         self.network = build(self.host, drop_path=self._rates)
         self._shapes = parameters(self.host)
-        self._skeletons: OrderedDict[Backbone, tuple[Network, Mapping[str, Shape]]] = OrderedDict()
+        self._skeletons: OrderedDict[Backbone, tuple[Network, Mapping[str, Cut | None]]] = OrderedDict()
         self._blocks: dict[tuple[int, int, Block, int], nn.Module] = {}
 
     def forward(self, x: Tensor, arch: Backbone | None = None) -> Tensor:
@@ -40,19 +40,18 @@ class Supernet(nn.Module):
         if arch is None or arch == self.host:
             logits: Tensor = self.network(x)
             return logits
-        plain, shapes = self._skeleton(arch)
-        weights = slice_state(dict(self.network.named_parameters()), self._shapes, shapes)
+        plain, where = self._skeleton(arch)
+        weights = take_all(dict(self.network.named_parameters()), where)
         sliced: Tensor = functional_call(plain, weights, (x,), strict=True)
         return sliced
 
-    def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Shape]]:
-        """The network of `arch` without weights, kept for the next time, and the shapes of its parameters."""
+    def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Cut | None]]:
+        """The network of `arch` without weights, kept for the next time, and where its weights lie in the host's."""
         if arch not in self._skeletons:
-            shapes = parameters(arch)
-            slice_state(dict(self.network.named_parameters()), self._shapes, shapes)  # refuses what is no slice
+            where = cuts(self._shapes, parameters(arch))  # refuses what is no slice
             with torch.device("meta"):
                 plain = skeleton(arch, drop_path=self._rates, block=self._block)
-            self._skeletons[arch] = (plain.train(self.training), shapes)
+            self._skeletons[arch] = (plain.train(self.training), where)
             if len(self._skeletons) > 256:
                 self._skeletons.popitem(last=False)
         self._skeletons.move_to_end(arch)

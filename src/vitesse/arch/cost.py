@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, singledispatch
 
 from vitesse.arch.axes import branch_parameters, count, part_parameters
-from vitesse.arch.backbone import Backbone, Block, require_closed
+from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, require_closed
 from vitesse.arch.operation import Grid
 
 BYTES = 4  # a float32, in which networks are measured and served unless said otherwise
@@ -37,25 +37,37 @@ def cost(arch: object) -> Cost:
 
 @cost.register
 def _(arch: Backbone) -> Cost:
-    require_closed(arch, "cost")
-    grid, stem, head = arch.stem.grid, arch.stem, arch.head
-    first, last = arch.stages[0].dim, arch.stages[-1].dim
-    params = count(part_parameters("stem", stem, first, "embed")) + count(part_parameters("head", head, last, "embed"))
-    macs = stem.macs(first) + head.macs(last)
-    alive = stem.channels * stem.image[0] * stem.image[1] + grid.tokens * first
     for stage in arch.stages:
+        require_closed((stage.dim, stage.depth), "cost")
+    params, macs, alive = _ends_cost(arch.stem, arch.head, arch.stages[0].dim, arch.stages[-1].dim)
+    grid = arch.stem.grid
+    for stage in arch.stages:
+        stream = grid.tokens * stage.dim
         for block in stage.blocks:
             more_params, more_macs, working_set = _block_cost(block, stage.dim, grid)
             params, macs = params + more_params, macs + more_macs
-            alive = max(alive, grid.tokens * stage.dim + working_set)
+            alive = max(alive, stream + working_set)
     return Cost(params=params, macs=macs, memory_bytes=BYTES * (params + alive))
 
 
-@lru_cache(maxsize=65536)  # a space has few different blocks, a search asks for thousands of networks made of them
+# A space has few different blocks and ends; a search asks for thousands of networks made of them.
+@lru_cache(maxsize=65536)
 def _block_cost(block: Block, dim: int, grid: Grid) -> tuple[int, int, int]:
     """Parameters, multiply-adds and the greatest working set (elements) of one block."""
+    require_closed(block, "cost")
     return (
         sum(count(branch_parameters("block", operation, dim, "embed")) for operation in block.branches),
         sum(operation.macs(dim, grid) for operation in block.branches),
         max(operation.working_set(dim, grid) for operation in block.branches),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _ends_cost(stem: PatchEmbed, head: Head, first: int, last: int) -> tuple[int, int, int]:
+    """Parameters, multiply-adds and the elements alive after the stem, of stem and head."""
+    require_closed((stem, head), "cost")
+    return (
+        count(part_parameters("stem", stem, first, "embed")) + count(part_parameters("head", head, last, "embed")),
+        stem.macs(first) + head.macs(last),
+        stem.channels * stem.image[0] * stem.image[1] + stem.grid.tokens * first,
     )

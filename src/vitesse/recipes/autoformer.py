@@ -27,7 +27,7 @@ def autoformer_imagenet(size: Size) -> ShrinkSettings:
         vitesse search runs/supernet --data imagenet/ --max-params 6M --out runs/tiny
     One GPU: the same without torchrun, with `--set supernet.train.accumulate=8`.
     Hardware and time: not measured here; about 24 GPU days on V100 by a public estimate.
-    To expect, by the paper: 74.7 (T, 5.7M), 81.7 (S, 22.9M), 82.4 (B, 54M) top-1 without retraining.
+    To expect, by the published code's README: 75.3 (T, 5.8M), 81.7 (S, 22.9M), 82.4 (B, 53.7M) top-1 without retraining.
     """
     return ShrinkSettings(
         data=DataSettings(source="imagenet", size=224, workers=10),

@@ -106,6 +106,7 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
     price = job.folder.outputs("finish")
     seconds = job.folder.seconds()
     budget = job.settings.budget
+    told = job.folder.outputs("teacher") if job.folder.done("teacher") else {}
     result = {
         "asked": {
             "data": job.settings.data.source,
@@ -117,6 +118,8 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
         "latency_ms": timed.get("student_latency_ms"),
         "teacher_latency_ms": timed.get("teacher_latency_ms"),
         **examined,
+        "teacher_name": told.get("model") or None,
+        "teacher_licence": told.get("licence"),
         "classes": list(job.parts.classes),
         "data_notes": list(job.parts.notes),
         "data_fingerprint": job.parts.fingerprint,

@@ -12,7 +12,7 @@ from torch import nn
 
 from vitesse.arch import Backbone
 from vitesse.data.preprocess import Preprocess
-from vitesse.distill.foreign import is_timm_name, timm_teacher
+from vitesse.distill.foreign import is_timm_name, licence_of, timm_teacher
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.saved import load_network, save_network
@@ -66,7 +66,8 @@ class Teacher:
             network = job.train(network, settings, stage="teacher", losses=plain(Teaching()), progress=progress)
         if job.main:
             self._save(network)
-        return {"trained": not self.ready, "model": job.settings.teacher.model}
+        name = job.settings.teacher.model
+        return {"trained": not self.ready, "model": name, "licence": licence_of(name) if name else None}
 
     def load(self) -> nn.Module:
         """The teacher that the stage left, ready to teach."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -10,13 +12,30 @@ from accelerate import Accelerator as Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
+
 
 def processes() -> Accelerator:
     """This process's device; under `torchrun` or `accelerate launch`, one of many.
 
     One process may work alone for hours (a search) while the others wait for it, so they wait for long.
     """
-    return Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
+    if accelerator.device.type == "cpu":
+        keep_memory()
+    return accelerator
+
+
+def keep_memory() -> None:
+    """Have the C library keep the memory of large tensors instead of handing it back and fetching it anew each step.
+
+    On a CPU the page faults of big temporaries take a good part of a training step. Where the library is not glibc,
+    nothing happens.
+    """
+    keep = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if keep is not None:
+        keep(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
+        keep(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def autocast(precision: str, accelerator: Accelerator) -> torch.autocast:

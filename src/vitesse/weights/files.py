@@ -74,7 +74,10 @@ def load_state(path: Path | str, *, expected: str | None = None) -> tuple[dict[s
         raise VitesseError(
             f"{path} must hold the architecture\n  {expected}\nbut holds\n  {arch_json}\nName the right file."
         )
-    state |= {name: state[source] for name, source in json.loads(words.get(f"{_OWN}tied", "{}")).items()}
+    try:
+        state |= {name: state[source] for name, source in json.loads(words.get(f"{_OWN}tied", "{}")).items()}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise VitesseError(f"{path}: what it says of shared weights cannot be read ({error!r}).") from error
     _check(state, arch_json, str(path))
     return state, arch_json, {name: word for name, word in words.items() if not name.startswith(_OWN)}
 

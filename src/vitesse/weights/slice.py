@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from vitesse.arch import Axis, Shape
@@ -16,34 +19,95 @@ CENTRED = frozenset({"reach"})
 FIXED = frozenset({"three", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"})
 
 
-def slice_state(state: Mapping[str, Tensor], big: Mapping[str, Shape], small: Mapping[str, Shape]) -> dict[str, Tensor]:
-    """The parameters of shapes `small` out of `state`, whose shapes are `big`.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a smaller parameter lies in a bigger one: `region` of the bigger one seen as `factors`, as `shape`."""
 
-    Views where an axis can be narrowed in place, so that gradients flow into `state`. Raises VitesseError for a
-    parameter that `big` lacks, an axis that would have to grow, or one that cannot be cut.
+    factors: tuple[int, ...]
+    region: tuple[slice, ...]
+    shape: tuple[int, ...]
+
+    def part(self, tensor: Tensor) -> Tensor:
+        """The region, a view, with one dimension for each axis."""
+        return tensor.view(self.factors)[self.region]
+
+    def zero_around(self, tensor: Tensor) -> None:
+        """Set all but the region to zero, each number once: by the first axis on which it lies outside."""
+        seen = tensor.view(self.factors)
+        for dimension, (inside, length) in enumerate(zip(self.region, self.factors, strict=True)):
+            start, stop, _ = inside.indices(length)
+            for outside in (slice(0, start), slice(stop, length)):
+                if outside.start < outside.stop:
+                    seen[(*self.region[:dimension], outside)] = 0
+
+
+def slice_state(state: Mapping[str, Tensor], big: Mapping[str, Shape], small: Mapping[str, Shape]) -> dict[str, Tensor]:
+    """The parameters of shapes `small` out of `state`, whose shapes are `big`; gradients flow into `state`.
+
+    Raises VitesseError for a parameter that `big` lacks, an axis that would have to grow, or one that cannot be cut.
     """
-    missing = [name for name in small if name not in big or name not in state]
+    missing = [name for name in small if name not in state]
     if missing:
         raise VitesseError(f"A slice holds only what the bigger network has, but that lacks {', '.join(missing[:5])}.")
-    return {name: cut(state[name], big[name], shape, name=name) for name, shape in small.items()}
+    for name in small:
+        if name in big and tuple(state[name].shape) != lengths(big[name]):
+            raise VitesseError(
+                f"{name} must have the shape {lengths(big[name])} of its axes, but has {tuple(state[name].shape)}."
+            )
+    return take_all(state, cuts(big, small))
 
 
-def cut(tensor: Tensor, big: Shape, small: Shape, *, name: str = "tensor") -> Tensor:
-    """One parameter's slice; the tensor's dimensions are those of `big`, the result's those of `small`."""
-    if tensor.shape != lengths(big):
-        raise VitesseError(
-            f"{name} must have the shape {tuple(lengths(big))} of its axes, but has {tuple(tensor.shape)}."
-        )
-    if _sizes(big) == _sizes(small):
-        return tensor
+def cuts(big: Mapping[str, Shape], small: Mapping[str, Shape]) -> dict[str, Cut | None]:
+    """Where each parameter of `small` lies in `big`, by name; None where it is the whole. Errors as `slice_state`."""
+    missing = [name for name in small if name not in big]
+    if missing:
+        raise VitesseError(f"A slice holds only what the bigger network has, but that lacks {', '.join(missing[:5])}.")
+    return {name: cut(big[name], shape, name=name) for name, shape in small.items()}
+
+
+def cut(big: Shape, small: Shape, *, name: str = "tensor") -> Cut | None:
+    """Where one parameter lies in a bigger one; None where it is the whole."""
     factors = [axis for dimension in big for axis in dimension]
     targets = [axis for dimension in small for axis in dimension]
     if [axis.kind for axis in factors] != [axis.kind for axis in targets]:
         raise VitesseError(f"{name}: a slice keeps the meaning of axes, but {_text(big)} was to become {_text(small)}.")
-    part = tensor if len(factors) == tensor.ndim else tensor.view([axis.size for axis in factors])
-    for dimension, (axis, target) in enumerate(zip(factors, targets, strict=True)):
-        part = _narrow(part, dimension, axis, target, name)
-    return part if len(factors) == tensor.ndim else part.reshape(lengths(small))
+    region = tuple(_range(axis, target, name) for axis, target in zip(factors, targets, strict=True))
+    if all(axis.size == target.size for axis, target in zip(factors, targets, strict=True)):
+        return None
+    return Cut(tuple(axis.size for axis in factors), region, lengths(small))
+
+
+def take_all(state: Mapping[str, Tensor], where: Mapping[str, Cut | None]) -> dict[str, Tensor]:
+    """The parts of `state` that the cuts name."""
+    return {name: state[name] if one is None else take(state[name], one) for name, one in where.items()}
+
+
+def take(tensor: Tensor, where: Cut) -> Tensor:
+    """One parameter's slice: a view where its dimensions are single axes, else a copy; gradients flow back."""
+    if tensor.requires_grad and torch.is_grad_enabled():
+        taken: Tensor = _Take.apply(tensor, where)
+        return taken
+    return where.part(tensor).reshape(where.shape)
+
+
+class _Take(torch.autograd.Function):
+    """The slice as one step of autograd: each number of its gradient is written once, however many axes were cut.
+
+    A chain of views would make and copy a tensor for each axis, and again for the copy of a product of axes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, where: Cut) -> Tensor:
+        ctx.where, ctx.shape = where, tensor.shape
+        return where.part(tensor).reshape(where.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        whole = gradients[0].new_empty(ctx.shape)
+        part = ctx.where.part(whole)
+        part.copy_(gradients[0].reshape(part.shape))
+        ctx.where.zero_around(whole)
+        return whole, None
 
 
 def lengths(shape: Shape) -> tuple[int, ...]:
@@ -51,18 +115,14 @@ def lengths(shape: Shape) -> tuple[int, ...]:
     return tuple(math.prod(axis.size for axis in dimension) for dimension in shape)
 
 
-def _narrow(tensor: Tensor, dimension: int, axis: Axis, target: Axis, name: str) -> Tensor:
+def _range(axis: Axis, target: Axis, name: str) -> slice:
     if target.size == axis.size:
-        return tensor
+        return slice(None)
     if target.size > axis.size or axis.kind in FIXED:
         rule = "cannot be cut" if axis.kind in FIXED else "can only shrink"
         raise VitesseError(f"{name}: the axis {axis.kind} {rule}, but {axis.size} was to become {target.size}.")
     start = (axis.size - target.size) // 2 if axis.kind in CENTRED else 0
-    return tensor.narrow(dimension, start, target.size)
-
-
-def _sizes(shape: Shape) -> list[list[int]]:
-    return [[axis.size for axis in dimension] for dimension in shape]
+    return slice(start, start + target.size)
 
 
 def _text(shape: Shape) -> str:
