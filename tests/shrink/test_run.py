@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file
 from tests.shrink.conftest import BRIEF, Killed, Listener, brief, opened
@@ -28,17 +29,23 @@ from vitesse.arch import (
 )
 from vitesse.data.load import DataSettings, Parts, load_parts
 from vitesse.deploy.runtime import OnnxRuntime
-from vitesse.errors import UsageError
+from vitesse.errors import UsageError, VitesseError
 from vitesse.measure import Latency
 from vitesse.saved import load_network
 from vitesse.shrink import costing
 from vitesse.shrink import job as job_module
+from vitesse.shrink import teacher as teacher_module
 from vitesse.shrink.run import search_supernet, shrink, train, train_supernet
 from vitesse.shrink.settings import SearchSettings, SupernetSettings, TeacherSettings
 from vitesse.shrink.supernet import trained_space
-from vitesse.zoo import autoformer_tiny
+from vitesse.zoo import autoformer_tiny, from_timm
 
 WEIGHTS = "model.safetensors"
+SPACE = Backbone(
+    stem=PatchEmbed(image=16, patch=8),
+    stages=(Stage(dim=Choice(16, 24), depth=Choice(1, 2), block=Block(Attention(heads=1, head_dim=8), MLP())),),
+    head=Head(pool="mean"),
+)
 
 
 def assert_same_bits(a: Path, b: Path) -> None:
@@ -192,12 +199,7 @@ def test_supernet_then_search_gives_a_network(tmp_path: Path) -> None:
         supernet=SupernetSettings(space="autoformer_tiny", rule="single", train=BRIEF), data=DataSettings(size=16)
     )
     small = replace(asked, supernet=replace(asked.supernet, space=str(tmp_path / "space.json")))
-    space = Backbone(
-        stem=PatchEmbed(image=16, patch=8),
-        stages=(Stage(dim=Choice(16, 24), depth=Choice(1, 2), block=Block(Attention(heads=1, head_dim=8), MLP())),),
-        head=Head(pool="mean"),
-    )
-    (tmp_path / "space.json").write_text(to_json(space))
+    (tmp_path / "space.json").write_text(to_json(SPACE))
     with opened(tmp_path / "supernet", small) as folder:
         train_supernet(small, folder, voice=Listener().voice)
     found = trained_space(tmp_path / "supernet")
@@ -227,3 +229,41 @@ def test_one_network_is_trained_without_search(tmp_path: Path) -> None:
 def test_a_space_whose_patches_do_not_fit_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path, brief()) as folder, pytest.raises(UsageError, match="multiple of the space's patch"):
         train(brief(), folder, arch=autoformer_tiny(), voice=Listener().voice)
+
+
+def tiny_timm(name: str, **kwargs: Any) -> torch.nn.Module:
+    """timm's smallest models instead of downloads: weights that say nothing, of 3 classes."""
+    size = {"img_size": 16} if name == "test_vit" else {}
+    made: Any = timm.create_model(name, num_classes=kwargs.get("classes") or 3, in_chans=1, **size)
+    made.pretrained_cfg = {**made.pretrained_cfg, "input_size": (1, 16, 16), "mean": (0.5,), "std": (0.5,)}
+    return made
+
+
+def test_a_timm_teacher_is_tuned_and_made_elastic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_module, "from_timm", lambda name: from_timm(tiny_timm(name)))
+    asked = brief(budget=Budget(max_params=30_000), teacher=TeacherSettings(model="test_vit", tune=BRIEF))
+    with opened(tmp_path, asked) as folder:
+        result = shrink(asked, folder, voice=Listener().voice)
+        assert folder.outputs("teacher")["trained"] is True
+        assert folder.outputs("supernet")["elastic"] is True
+    assert result["params"] <= 30_000 < result["teacher_params"]
+    assert result["teacher_name"] == "test_vit"
+    assert from_json((tmp_path / "teacher/arch.json").read_text()).head.classes == 10
+
+
+def test_another_kind_of_teacher_needs_a_named_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_module, "timm_teacher", tiny_timm)
+
+    def refused(name: str) -> None:
+        raise VitesseError("It is no plain ViT.")
+
+    monkeypatch.setattr(teacher_module, "from_timm", refused)
+    asked = brief(teacher=TeacherSettings(model="test_resnet", tune=BRIEF))
+    with opened(tmp_path / "auto", asked) as folder, pytest.raises(UsageError, match="Name a space"):
+        shrink(asked, folder, voice=Listener().voice)
+    (tmp_path / "space.json").write_text(to_json(SPACE))
+    asked = replace(asked, supernet=SupernetSettings(space=str(tmp_path / "space.json"), train=BRIEF))
+    with opened(tmp_path / "named", asked) as folder:
+        result = shrink(asked, folder, voice=Listener().voice)
+    assert result["params"] <= 60_000
+    assert result["teacher_test_accuracy"] is not None

@@ -17,7 +17,8 @@ class TeacherSettings:
     """Who teaches, and how much is listened to.
 
     model: a timm name, a run folder, or a file of weights; empty to train one here. weight: the teacher's share of the
-    loss. temperature: softens what it says. train: how it is trained, or tuned to the data where it knows other classes.
+    loss. temperature: softens what it says. train: how it is trained where none is named. tune: how one that is named is
+    trained on where it knows other classes than the data have.
     """
 
     model: str = ""
@@ -26,6 +27,8 @@ class TeacherSettings:
     train: TrainSettings = field(
         default_factory=lambda: TrainSettings(steps=2400, lr=2e-3, ema=0.995, drop_path=0.1, evaluate_every=10)
     )
+
+    tune: TrainSettings = field(default_factory=lambda: TrainSettings(steps=1000, lr=1e-4, ema=0.99, evaluate_every=2))
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1 or not self.temperature > 0:

@@ -10,11 +10,12 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
-from vitesse.arch import Backbone
+from vitesse.arch import Backbone, to_json
 from vitesse.data.preprocess import Preprocess
 from vitesse.distill.foreign import is_timm_name, licence_of, timm_teacher
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
+from vitesse.runs.files import write_text
 from vitesse.saved import load_network, save_network
 from vitesse.shrink.design import teacher_arch
 from vitesse.shrink.job import Job
@@ -24,6 +25,7 @@ from vitesse.train.loop import Progress
 from vitesse.zoo import from_timm
 
 NETWORK = "teacher/model.safetensors"
+ARCH = "teacher/arch.json"  # for the report
 FOREIGN = "teacher/timm.pt"
 
 
@@ -62,7 +64,8 @@ class Teacher:
         elif not isinstance(network, Network):
             self._fit_classes(network)
         if not self.ready:
-            settings = job.scaled(job.settings.teacher.train, offset=1)
+            given = job.settings.teacher
+            settings = job.scaled(given.train if self.network is None else given.tune, offset=1)
             network = job.train(network, settings, stage="teacher", losses=plain(Teaching()), progress=progress)
         if job.main:
             self._save(network)
@@ -82,6 +85,7 @@ class Teacher:
         if isinstance(network, Network):
             network.preprocess, network.class_names = parts.preprocess, parts.classes
             save_network(network, self.job.path(NETWORK))
+            write_text(self.job.path(ARCH), to_json(network.arch) + "\n")
             return
         save_checkpoint(self.job.path(FOREIGN), network.state_dict())
 
@@ -91,6 +95,7 @@ class Teacher:
         if isinstance(network, Network) and network.class_names == classes:
             self.ready = True
         elif not self.ready and getattr(network, "num_classes", None) != len(classes):
+            torch.manual_seed(self.job.settings.seed)  # the new classifier is the same after a restart
             network.reset_classifier(len(classes))  # type: ignore[operator]
 
 
