@@ -137,3 +137,8 @@ def test_an_inherited_network_is_ready_for_use() -> None:
         before = supernet.network.stem.proj.weight.clone()
         small.stem.proj.weight.add_(1.0)
     assert torch.equal(supernet.network.stem.proj.weight, before)
+
+
+def test_a_host_that_does_not_hold_its_space_is_refused() -> None:
+    with pytest.raises(VitesseError, match="can only shrink, but 8 was to become 16"):
+        Supernet(SPACE, host=smallest(SPACE))

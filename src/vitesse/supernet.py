@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitesse.arch import Backbone, Block, largest, parameters
+from vitesse.arch import Backbone, Block, largest, parameters, smallest
 from vitesse.nets.build import build, drop_path_rates, skeleton
 from vitesse.nets.network import Network, make_block
 from vitesse.weights.slice import Cut, cuts, slice_state, take_all
@@ -27,11 +27,13 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         self.host = largest(space) if host is None else host
+        self._shapes = parameters(self.host)
+        for end in (largest(space), smallest(space)):
+            cuts(self._shapes, parameters(end))  # refuses a host that does not hold its space
         depth = sum(stage.depth for stage in self.host.stages)
         # A block keeps the rate of its place in the host, however deep the subnet is (AutoFormer).
         self._rates = drop_path_rates(drop_path, depth)
         self.network = build(self.host, drop_path=self._rates)
-        self._shapes = parameters(self.host)
         self._skeletons: OrderedDict[Backbone, tuple[Network, Mapping[str, Cut | None]]] = OrderedDict()
         self._blocks: dict[tuple[int, int, Block, int], nn.Module] = {}
 

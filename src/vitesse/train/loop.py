@@ -25,6 +25,7 @@ from vitesse.train.settings import TrainSettings
 # The losses of one step, each back-propagated before the next is computed: memory stays that of one pass.
 Losses = Callable[[nn.Module, Any, int], Iterable[Tensor]]
 Progress = Callable[[int, int, str], None]
+TELL_EVERY = 10  # steps between two words of progress: an epoch may last for hours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class _Run:
         self.ema = ModelEmaV3(network, decay=settings.ema, use_warmup=True) if settings.ema else None
         self.steps, self.step = steps, 0
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
-        self.losses_seen, self.accuracy, self.saved_at = 0, float("nan"), time.monotonic()
+        self.losses_seen, self.accuracy, self.saved_at, self.note = 0, float("nan"), time.monotonic(), ""
 
     @property
     def kept(self) -> nn.Module:
@@ -130,6 +131,8 @@ class _Run:
         self.losses_seen += 1
         if self.ema is not None:
             self.ema.update(self.network, step=self.step)
+        if self.step % TELL_EVERY == 0:
+            self.watch.progress(self.step, self.steps, self.note)
 
     def _each(self, losses: Iterable[Tensor]) -> Iterator[Tensor]:
         """The losses one by one, each forward pass in the chosen precision, each backward pass outside of it."""
@@ -171,8 +174,9 @@ class _Run:
                     f"of guessing ({self.task.chance:.1%}). Look at the labels, and try another lr."
                 )
         self.watch.log(record)
-        note = f"loss {record['loss']:.3f}" + ("" if math.isnan(self.accuracy) else f", accuracy {self.accuracy:.1%}")
-        self.watch.progress(self.step, self.steps, note)
+        self.note = f"loss {record['loss']:.3f}"
+        self.note += "" if math.isnan(self.accuracy) else f", accuracy {self.accuracy:.1%}"
+        self.watch.progress(self.step, self.steps, self.note)
 
     def _rate(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
