@@ -16,7 +16,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 from showing import Row, conditions, end, options, quiet_job, show, unseen
 
-from vitesse.arch import Backbone, Budget, cost, smallest
+from vitesse.arch import Backbone, Budget, cost, parameters, smallest
 from vitesse.data.image import decode
 from vitesse.data.load import DataSettings
 from vitesse.data.preprocess import normalise, to_batch
@@ -43,7 +43,7 @@ from vitesse.shrink.settings import ShrinkSettings, SupernetSettings
 from vitesse.shrink.supernet import NETWORK, load_supernet, train_supernet
 from vitesse.supernet import Supernet
 from vitesse.train.settings import TrainSettings
-from vitesse.weights.slice import slice_state
+from vitesse.weights.slice import Cut, cuts, take_all
 from vitesse.zoo.autoformer import autoformer_tiny_space
 
 Score = Callable[[Sequence[Backbone]], Sequence[float]]
@@ -102,25 +102,22 @@ def contest(supernet: Supernet, job: Job, *, population: int, naively: int, roun
         for name, z in (("kept", 0.0), ("race", 1.5)) if population > KEEP else (("kept", 0.0),):
             ways[f"{name} {precision}"] = Scorer(supernet, part, z=z, precision=precision, **how)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    winners: dict[str, list[float]] = {name: [] for name in ways}
+    losses: dict[str, list[float]] = {name: [] for name in ways}
     rng = random.Random(0)
     for number in range(rounds + 1):
         # The first round warms up, with a few.
         archs = draw(supernet.space, population if number else naively, rng=rng, feasible=affordable(job))
-        exact: list[float] = []
+        scores: dict[str, list[float]] = {}
         for name, score in ways.items():
             mine = archs[:naively] if name == "naive" else archs
             before = time.process_time()
-            scores = list(score(mine))
+            scores[name] = list(score(mine))
             if number:
                 seconds[name].append((time.process_time() - before) / len(mine))
-            if name == "kept fp32":
-                exact = scores
-                torch.testing.assert_close(torch.tensor(scores[:naively]), torch.tensor(known), rtol=0, atol=0.003)
-            elif name == "naive":
-                known = scores
-            if exact and number:
-                winners[name].append(max(exact) - exact[int(np.argmax(scores))])
+        exact = scores["kept fp32"]
+        torch.testing.assert_close(torch.tensor(exact[:naively]), torch.tensor(scores["naive"]), rtol=0, atol=0.003)
+        for name in ways if number else ():
+            losses[name].append(max(exact) - exact[int(np.argmax(scores[name]))])
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     return [
         {
@@ -128,7 +125,7 @@ def contest(supernet: Supernet, job: Job, *, population: int, naively: int, roun
             "candidates a minute": 60 / middle[name],
             "times naive": statistics.median(a / b for a, b in zip(seconds["naive"], values, strict=True)),
             "least, most": f"{min(ratios(seconds, name)):.2f}, {max(ratios(seconds, name)):.2f}",
-            "its best is worse by": f"{100 * max(winners[name]):.1f} %" if winners[name] else "–",
+            "its best is worse by": "–" if name == "naive" else f"{100 * max(losses[name]):.1f} %",
         }
         for name, values in seconds.items()
     ]
@@ -180,18 +177,18 @@ def shares(supernet: Supernet, job: Job, *, generations: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         found = clock.clocked("whole", whole)(Path(place, "a.db"))
         # Once more on its own, for what happened inside: the same slices cut, the same candidates written.
-        clock.clocked("slices", lambda archs: [cut(supernet, arch) for arch in archs])(list(asked))
+        clock.clocked("slices", Cutter(supernet))(list(asked))
         study = Study(Path(place, "b.db"), supernet.space, costs=tuple(formula_costs(smallest(supernet.space))))
         clock.clocked("study", lambda candidates: study.add(candidates, seed=0))(found)
     spent = clock.spent
     parts = {
-        "slicing, skeletons": {"slices": 1},
-        "forward passes": {"score": 1, "slices": -1},
+        "slicing": {"slices": 1},
+        "forward passes, skeletons": {"score": 1, "slices": -1},
         "costs by formula": {"costs": 1},
         "writing the study": {"study": 1},
         "proposing, drawing, the rest": {"whole": 1, "score": -1, "costs": -1, "study": -1},
     }
-    rows = []
+    rows: list[Row] = []
     for name, signs in parts.items():
         own, wall = (sum(sign * spent[key][which] for key, sign in signs.items()) for which in (0, 1))
         share = f"{own / spent['whole'][0]:.0%}"
@@ -206,10 +203,17 @@ def shares(supernet: Supernet, job: Job, *, generations: int) -> list[Row]:
     return rows
 
 
-def cut(supernet: Supernet, arch: Backbone) -> None:
-    """What the supernet does before it runs: its skeleton, and the slices."""
-    _, shapes = supernet._skeleton(arch)
-    slice_state(dict(supernet.network.named_parameters()), supernet._shapes, shapes)
+class Cutter:
+    """Cuts slices as the supernet does: where they lie is worked out once an architecture."""
+
+    def __init__(self, supernet: Supernet) -> None:
+        self.supernet, self.known = supernet, dict[Backbone, Mapping[str, Cut | None]]()
+
+    def __call__(self, archs: Sequence[Backbone]) -> None:
+        for arch in archs:
+            if arch not in self.known:
+                self.known[arch] = cuts(parameters(self.supernet.host), parameters(arch))
+            take_all(dict(self.supernet.network.named_parameters()), self.known[arch])
 
 
 def settings_of(source: str, *, budget: int | None, epochs: int) -> ShrinkSettings:
@@ -223,7 +227,8 @@ def settings_of(source: str, *, budget: int | None, epochs: int) -> ShrinkSettin
 
 def main() -> None:
     args, before = options(__doc__), conditions()
-    population, rounds, tables = (20, 1, {}) if args.quick else (POPULATION, 3, {})
+    population, rounds = (20, 1) if args.quick else (POPULATION, 3)
+    tables: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory() as place:
         source = str(Path(place, "png"))
         make_images(Path(source), 200 if args.quick else 1000)

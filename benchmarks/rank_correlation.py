@@ -5,9 +5,10 @@
 100 random networks of the space that `vitesse shrink` makes for the digits at 60,000 parameters (its largest network is the
 teacher's shape), none left out for its size. Predicted: accuracy on the search part with weights sliced out of one
 trained supernet. True: accuracy on the test part after training each network alone from nothing for 330 steps, which is
-too short to finish any: without augmentation and at a high learning rate, to come as far as it goes. Kendall's tau-b with a 95 % interval, beside it that of "more parameters is better". Writes a line a network into
-FOLDER/alone/networks.jsonl and goes on there when it is started again. More of the digits than usual are held out (search 25 %,
-test 35 %), because what is compared are small differences.
+too short to finish any: without augmentation and at a high learning rate, to come as far as it goes. Kendall's tau-b
+with a 95 % interval, beside it that of "more parameters is better". Writes a line a network into
+FOLDER/alone/networks.jsonl and goes on there when it is started again. More of the digits than usual are held out
+(search 25 %, test 35 %), because what is compared are small differences.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def measured(job: Job, archs: list[Backbone], predicted: list[float], *, epochs:
 
 def figures(rows: list[Row]) -> list[Row]:
     """The report as rows: all networks, and the half with fewer parameters, where budgets lie."""
-    found = []
+    found: list[Row] = []
     half = sorted(rows, key=lambda row: row["params"])[: len(rows) // 2]
     for name, some in (("all", rows), ("the smaller half", half)):
         columns: dict[str, Any] = {key: [row[key] for row in some] for key in ("predicted", "true", "params", "macs")}
@@ -111,13 +112,13 @@ def main() -> None:
     score = Scorer(supernet, parts.search, accelerator=job.accelerator, batch=256, z=0.0, precision="fp32")
     plainly = quiet_job(settings_of(quick=args.quick, augment=Augment()), out / "alone")
     rows = measured(plainly, archs, score(archs), epochs=1 if args.quick else 30)
-    true = [row["true"] for row in rows]
+    true, sizes = [row["true"] for row in rows], [row["params"] for row in rows]
     show(
         "Order by inherited weights against order by training alone (tau-b; regret in accuracy)",
         figures(rows),
         notes=(
             f"True accuracies from {min(true):.3f} to {max(true):.3f} on {len(parts.test)} images; predicted on "
-            f"{len(parts.search)} others; parameters from {min(r['params'] for r in rows)} to {max(r['params'] for r in rows)}.",
+            f"{len(parts.search)} others; parameters from {min(sizes):,} to {max(sizes):,}.",
         ),
     )
     end(args, before, {"figures": figures(rows), "rows": rows})

@@ -16,6 +16,7 @@ import argparse
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,20 @@ from scipy import stats
 from showing import Row, conditions, end, options, quiet_job, show
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Budget, Stage, cost
+from vitesse.nets import Network
 from vitesse.saved import load_network
 from vitesse.shrink import finish
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.design import space_around
+from vitesse.shrink.job import Job
 from vitesse.shrink.searching import run_search, winner_arch
 from vitesse.shrink.settings import SearchSettings, ShrinkSettings, SupernetSettings, TeacherSettings
 from vitesse.shrink.supernet import NETWORK, load_supernet, train_supernet
 from vitesse.shrink.teacher import NETWORK as TEACHER
 from vitesse.shrink.teacher import Teacher
+from vitesse.supernet import Supernet, inherit
 from vitesse.tasks.classification import accuracy
+from vitesse.train.loop import Progress
 from vitesse.train.settings import TrainSettings
 
 BUDGET = 60_000
@@ -91,46 +96,52 @@ def one_seed(seed: int, *, out: Path, teacher_file: Path, quick: bool) -> list[R
         "supernet", lambda progress: train_supernet(first, space, costing=costing, teacher=teacher, progress=progress)
     )
     supernet = load_supernet(first.path(NETWORK), space)
-    rows = []
+    rows: list[Row] = []
     for way, job in jobs.items():
-        if way == "scaled":
-            arch, found = scaled_down(teacher.arch), {"score": float("nan"), "candidates": 0}
-        else:
-            found = job.do("search", lambda progress: run_search(job, supernet, costing=costing, progress=progress))
-            arch = winner_arch(job)
-        job.do("finish", lambda progress: finish.finish(
-            job, arch, supernet=supernet, teacher=teacher, progress=progress))  # fmt: skip
+        arch, candidates = scaled_down(teacher.arch), 0
+        if way != "scaled":
+            found = job.do("search", partial(searched, job, supernet, costing))
+            arch, candidates = winner_arch(job), found["candidates"]
+        job.do("finish", partial(finished, job, arch, supernet, teacher))
         network = load_network(job.path(finish.NETWORK)).eval()
-        inherited = accuracy(lambda x: supernet(x, arch), job.parts.search, accelerator=job.accelerator).value
-        test = accuracy(network, job.parts.test, accelerator=job.accelerator).value
+        inherited = inherit(supernet.network, arch).eval()
         rows.append(
             {
                 "seed": seed,
                 "way": way,
                 "params": cost(arch).params,
                 "shape": shape(arch),
-                "candidates": found["candidates"],
-                "score": inherited,
-                "test": test,
+                "candidates": candidates,
+                "score": accuracy(inherited, job.parts.search, accelerator=job.accelerator).value,
+                "test": accuracy(network, job.parts.test, accelerator=job.accelerator).value,
             }
         )
         print(rows[-1], flush=True)
     return rows
 
 
+def searched(job: Job, supernet: Supernet, costing: Costing, progress: Progress) -> dict[str, Any]:
+    """The stage of the search."""
+    return run_search(job, supernet, costing=costing, progress=progress)
+
+
+def finished(job: Job, arch: Backbone, supernet: Supernet, teacher: Network, progress: Progress) -> dict[str, Any]:
+    """The stage that trains on what was cut out."""
+    return finish.finish(job, arch, supernet=supernet, teacher=teacher, progress=progress)
+
+
 def shape(arch: Backbone) -> str:
     """Width, depth, heads and ratios in short."""
-    blocks = [block.branches for block in arch.stages[0].blocks]
-    heads, ratios = (
-        "/".join(f"{value:g}" for value in values) for values in zip(*((a.heads, m.ratio) for a, m in blocks))
-    )
+    blocks = arch.stages[0].blocks
+    heads = "/".join(str(b.heads) for block in blocks for b in block.branches if isinstance(b, Attention))
+    ratios = "/".join(f"{b.ratio:g}" for block in blocks for b in block.branches if isinstance(b, MLP))
     return f"{arch.stages[0].dim} wide, heads {heads}, ratios {ratios}"
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
     """For each way its mean and deviation, and the gain of evolution over it, paired by seed."""
     test = {way: [row["test"] for row in rows if row["way"] == way] for way in WAYS}
-    found = []
+    found: list[Row] = []
     for way, values in test.items():
         gains = [100 * (a - b) for a, b in zip(test["evolution"], values, strict=True)]
         mean, error = statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5

@@ -25,13 +25,13 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitesse.arch import Backbone, Grid, largest, resolve, sample, smallest
+from vitesse.arch import MLP, Attention, Backbone, Grid, largest, parameters, resolve, sample, smallest
 from vitesse.measure import Latency, compare, time_interleaved
 from vitesse.nets import Network
 from vitesse.ops.attention import SelfAttention
-from vitesse.ops.relative_position import RelativePositionTables, offsets
+from vitesse.ops.relative_position import RelativePositionTables
 from vitesse.supernet import Supernet, inherit
-from vitesse.weights.slice import slice_state
+from vitesse.weights.slice import cuts, take_all
 from vitesse.zoo.autoformer import autoformer_tiny_space
 
 CLASSES = 1000
@@ -52,7 +52,8 @@ class NaiveTables(RelativePositionTables):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         scores = q @ k.transpose(-1, -2) + torch.einsum("bhid,ijd->bhij", q, self.pairs("key", grid))
         weights = (scores * q.shape[-1] ** -0.5).softmax(-1)  # (B, heads, N, N)
-        return weights @ v + torch.einsum("bhij,ijd->bhid", weights, self.pairs("value", grid))
+        attended: Tensor = weights @ v + torch.einsum("bhij,ijd->bhid", weights, self.pairs("value", grid))
+        return attended
 
 
 def naive(network: Network) -> Network:
@@ -69,8 +70,9 @@ def naive(network: Network) -> Network:
 def timm_vit(arch: Backbone) -> VisionTransformer:
     """A ViT of the same width and depth, with the nearest uniform number of heads and MLP ratio."""
     stage = arch.stages[0]
-    heads = [block.branches[0].heads for block in stage.blocks]
-    ratios = [block.branches[1].ratio for block in stage.blocks]
+    branches = [branch for block in stage.blocks for branch in block.branches]
+    heads = [branch.heads for branch in branches if isinstance(branch, Attention)]
+    ratios = [branch.ratio for branch in branches if isinstance(branch, MLP)]
     # timm's heads share the width, so their number must divide it.
     count = min((n for n in range(1, 13) if stage.dim % n == 0), key=lambda n: abs(n - sum(heads) / len(heads)))
     return VisionTransformer(
@@ -154,39 +156,41 @@ def ratio(timed: Mapping[str, Latency], name: str) -> str:
 
 def shares(supernet: Supernet) -> list[Row]:
     """Where the supernet's time goes beside the network itself: nothing here depends on the images."""
-    fresh = never_seen(supernet.space)
-    arch = next(fresh)
-    skeleton, shapes = supernet._skeleton(arch)
-    state = dict(supernet.network.named_parameters())
-    cut = slice_state(state, supernet._shapes, shapes)
-    gradients = [torch.zeros_like(weight) for weight in cut.values()]
+    arch = middle(supernet.space)
+    shapes, small = parameters(supernet.host), parameters(arch)
+    state, where = dict(supernet.network.named_parameters()), cuts(shapes, small)
+    taken, plain = take_all(state, where), Bare(inherit(supernet.network, arch))
+    own = [nn.Parameter(torch.zeros_like(weight)) for weight in taken.values()]
+    gradients = [torch.zeros_like(weight) for weight in own]
+    named = {f"network.{name}": weight for name, weight in taken.items()}
 
-    def backward() -> None:
+    def through_slices() -> None:
         supernet.zero_grad(set_to_none=True)
-        torch.autograd.backward(list(cut.values()), gradients, retain_graph=True)
+        torch.autograd.backward(list(taken.values()), gradients, retain_graph=True)
 
-    def plain_backward() -> None:
+    def directly() -> None:
         for weight in own:
             weight.grad = None
         torch.autograd.backward([weight.view_as(weight) for weight in own], gradients)
 
-    own = [torch.nn.Parameter(torch.zeros_like(weight)) for weight in cut.values()]
     calls: dict[str, Callable[[], object]] = {
         "list the parameters": lambda: dict(supernet.network.named_parameters()),
-        "slice them": lambda: slice_state(state, supernet._shapes, shapes),
-        "make a skeleton": lambda: supernet._skeleton(next(fresh)),
-        "gradients through the slices": backward,
-        "the same gradients without slices": plain_backward,
-        "put weights into the skeleton": lambda: functional_call(
-            Bare(skeleton), {f"0.{k}": v for k, v in cut.items()}, ()
-        ),
+        "find where slices lie (once an architecture)": lambda: cuts(shapes, parameters(arch)),
+        "take the slices": lambda: take_all(state, where),
+        "put them into the skeleton": lambda: functional_call(plain, named, ()),
+        "gradients through the slices": through_slices,
+        "the same gradients without slices": directly,
     }
     timed = time_interleaved(calls, rounds=40, warmup=2, clock=time.process_time)
     return [{"part": name, "ms": latency.median_ms, "p90 ms": latency.p90_ms} for name, latency in timed.items()]
 
 
-class Bare(nn.Sequential):
+class Bare(nn.Module):
     """Holds a network and does nothing."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
 
     def forward(self) -> None:
         return None

@@ -89,8 +89,14 @@ def test_without_labels_only_closeness_counts(proof: Proof) -> None:
     require(report, "m.onnx")
 
 
-def test_a_proof_needs_enough_images_and_their_labels() -> None:
-    with pytest.raises(UsageError, match="at least 8 images"):
-        Proof(images=torch.rand(7, 3, 8, 8))
+def test_few_images_are_repeated() -> None:
+    report = check(Fake(three), Fake(three), Proof(images=torch.rand(2, 3, 8, 8), labels=torch.zeros(2)))
+    assert report.passed and [one.batch for one in report.batches] == [1, 3, 8]
+    assert report.file is not None and report.file.total == 2
+
+
+def test_a_proof_needs_images_and_their_labels() -> None:
+    with pytest.raises(UsageError, match="needs images"):
+        Proof(images=torch.rand(0, 3, 8, 8))
     with pytest.raises(UsageError, match="one label for each"):
         Proof(images=torch.rand(9, 3, 8, 8), labels=torch.zeros(8))

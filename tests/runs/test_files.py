@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,22 @@ def test_a_missing_or_damaged_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(VitesseError, match="cannot be read as JSON"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_full_disk_is_told_in_whatever_words_a_writer_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitesse.runs.files._full", lambda folder: True)
+    with pytest.raises(VitesseError, match="No space"), atomic_path(tmp_path / "a"):
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "a") as draft:
+            draft.touch(mode=0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640

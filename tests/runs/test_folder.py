@@ -113,9 +113,16 @@ def test_a_damaged_metrics_line_is_named(tmp_path: Path) -> None:
             folder.truncate_after("a", 0)
 
 
-def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+def test_a_run_that_came_to_nothing_begins_anew(tmp_path: Path) -> None:
     with opened(tmp_path / "run"):
         pass
+    with opened(tmp_path / "run", Settings(epochs=4)):
+        assert tomllib.loads((tmp_path / "run" / "run.toml").read_text())["epochs"] == 4
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+    with opened(tmp_path / "run") as folder:
+        folder.append({"stage": "a", "step": 1})
     with (
         pytest.raises(UsageError, match=r"epochs: 3 there, 4 now") as caught,
         opened(tmp_path / "run", Settings(epochs=4)),

@@ -267,3 +267,9 @@ def test_another_kind_of_teacher_needs_a_named_space(tmp_path: Path, monkeypatch
         result = shrink(asked, folder, voice=Listener().voice)
     assert result["params"] <= 60_000
     assert result["teacher_test_accuracy"] is not None
+
+
+def test_without_a_budget_there_is_nothing_to_do(tmp_path: Path) -> None:
+    asked = brief(budget=Budget())
+    with opened(tmp_path, asked) as folder, pytest.raises(UsageError, match="--max-params"):
+        shrink(asked, folder, voice=Listener().voice)

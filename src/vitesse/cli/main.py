@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
 import os
 import sys
@@ -55,6 +56,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         # Whoever read the results, such as `head`, has gone; Python's own last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _failed(VitesseError("No space left on the disk. Free some, and start the same command again."), FAILED)
     return DONE
 
 

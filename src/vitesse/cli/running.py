@@ -56,9 +56,12 @@ def run_verb(
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         folder = RunFolder(options.out)
-    found = work(settings, folder, voice=Voice(stage=speaker.stage, say=speaker.say), **given)
-    if accelerator.is_main_process:
-        _conclude(folder.path, found, speaker, as_json=options.json)
+    try:
+        found = work(settings, folder, voice=Voice(stage=speaker.stage, say=speaker.say), **given)
+        if accelerator.is_main_process:
+            _conclude(folder.path, found, speaker, as_json=options.json)
+    finally:
+        folder.close()
 
 
 def asked_budget(options: BudgetOptions) -> dict[str, float | None]:

@@ -7,11 +7,23 @@ import errno
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vitesse.errors import VitesseError
+
+_UNWRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
 
 
 @contextlib.contextmanager
@@ -26,11 +38,17 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield draft
+        _open_up(draft)
         _sync(draft)
         os.replace(draft, target)
         _sync(target.parent)
     except OSError as error:
         raise explained(error, target) from error
+    except Exception as error:
+        # torch and safetensors tell of a full disk in words of their own.
+        if not _full(target.parent):
+            raise
+        raise explained(OSError(errno.ENOSPC, "no space left"), target) from error
     finally:
         draft.unlink(missing_ok=True)
 
@@ -56,6 +74,17 @@ def read_json(path: Path | str) -> Any:
         raise VitesseError(f"{path} cannot be read as JSON: {error}") from error
 
 
+def _open_up(path: Path) -> None:
+    """The permissions that the umask gives to new files; some writers (safetensors) give their files to the owner alone."""
+    umask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+
+
+def _full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < 2**16
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -68,7 +97,7 @@ def explained(error: OSError, target: Path) -> OSError | VitesseError:
     """The plain reason for the failures that a user can mend; any other error stays itself."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return VitesseError(f"No space left to write {target}. Nothing was lost; free some space and start again.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+    if error.errno in _UNWRITABLE:
         return VitesseError(
             f"{target} cannot be written ({error.strerror}). Choose another place, or mend the permissions."
         )

@@ -15,6 +15,7 @@ from vitesse.runs.settings import FACTS, flat, read_toml
 from vitesse.runs.toml import to_toml
 
 SETTINGS, METRICS, STAGES = "run.toml", "metrics.jsonl", "stages"
+_NO_WORK = (SETTINGS, "latencies.jsonl", "report.html")  # where no more lies, nothing was trained or searched yet
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..+)?")  # what files.atomic_path leaves where its process is killed
 
 
@@ -31,7 +32,8 @@ class RunFolder:
     ) -> RunFolder:
         """The folder at `path`, held by this process alone until it ends, however it ends.
 
-        settings: the run's settings as a tree; a folder that holds a run with others, or of another verb, is refused.
+        settings: the run's settings as a tree; a folder that holds a run with others, or of another verb, is refused,
+        unless that came to nothing, as with a budget that nothing can meet: then it begins anew.
         facts: the tables `run` (verb, command, when), `versions` and `device`, written down when the run begins; values
         that are None are left out. Raises UsageError where the folder holds something else, VitesseError where another
         process works on it or it cannot be written.
@@ -42,7 +44,7 @@ class RunFolder:
             folder._refuse_foreign()
             folder._lock = lock(folder.path)
             folder._tidy()
-            if (folder.path / SETTINGS).exists():
+            if folder._begun():
                 folder._require_same(settings, verb=facts["run"].get("verb"))
             else:
                 write_text(folder.path / SETTINGS, to_toml(_tables(facts, settings)))
@@ -96,9 +98,15 @@ class RunFolder:
             raise VitesseError(f"{path} holds no {key!r}. Remove it to do the stage again.")
         return marker[key]
 
-    def _refuse_foreign(self) -> None:
+    def _names(self) -> list[str]:
         # Hidden files do not count: the lock and drafts of a run that was killed at once, .gitkeep, .DS_Store.
-        names = sorted(item.name for item in self.path.iterdir() if not item.name.startswith("."))
+        return sorted(item.name for item in self.path.iterdir() if not item.name.startswith("."))
+
+    def _begun(self) -> bool:
+        return any(name not in _NO_WORK for name in self._names())
+
+    def _refuse_foreign(self) -> None:
+        names = self._names()
         if names and SETTINGS not in names:
             more = " and more" if len(names) > 3 else ""
             raise UsageError(

@@ -259,7 +259,8 @@ def _closest(key: str, names: Sequence[str]) -> str:
         for name in names
         if name.rpartition(".")[2] == end
     ]
-    return f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else f" There are: {', '.join(names)}."
+    tables = dict.fromkeys(name.partition(".")[0] for name in names)
+    return f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else f" There are: {', '.join(tables)}."
 
 
 def _plain(value: Any) -> Any:

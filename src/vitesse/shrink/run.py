@@ -30,6 +30,11 @@ def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict
     Raises UsageError before anything long where nothing in the space can meet the budget, VitesseError where a stage
     fails; what was done until then stays, and the same call goes on from there.
     """
+    if not settings.budget.limits():
+        raise UsageError(
+            "A network is made small for a budget, but none was given. "
+            "Name one or more of --max-params, --max-macs, --max-latency and --max-memory."
+        )
     job = Job(settings, folder, voice=voice)
     teacher = Teacher(job)
     space = supernet.space_of(job, teacher.arch)

@@ -125,3 +125,5 @@ class ShrinkSettings:
     def __post_init__(self) -> None:
         if not 0 < self.effort < float("inf"):
             raise ValueError(f"effort must be a positive number, but got {self.effort}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1, but got {self.seed}.")

@@ -42,8 +42,15 @@ def space_of(job: Job, teacher: Backbone | None) -> Backbone:
             )
         return space_around(teacher)
     parts = job.parts
-    space = from_json(Path(name).read_text(encoding="utf-8")) if Path(name).is_file() else space_named(name)
+    space = _space_in(Path(name)) if Path(name).is_file() else space_named(name)
     return fitted(space, parts.preprocess, classes=len(parts.classes))
+
+
+def _space_in(file: Path) -> Backbone:
+    try:
+        return from_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"A space's file holds it as JSON, but {file} cannot be read so: {error}") from error
 
 
 def train_supernet(

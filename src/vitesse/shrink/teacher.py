@@ -103,10 +103,13 @@ def _found(name: str, *, say: Callable[[str], None]) -> nn.Module:
     path = Path(name)
     if path.exists():
         return load_network(path)
+    if path.suffix in (".safetensors", ".pth", ".pt", ".onnx") or name.startswith((".", "/", "~")):
+        raise VitesseError(f"The teacher {name} does not exist. Name a run folder, a file of weights, or a timm model.")
     try:
         return from_timm(name)
     except VitesseError as error:
-        if not is_timm_name(name):
+        # A model of another kind can teach as it is. An unknown one, or one whose weights could not be fetched, cannot.
+        if not is_timm_name(name) or error.__cause__ is not None:
             raise
         say(f"{error} It teaches, but the space is not made around it.")
         return timm_teacher(name)

@@ -20,7 +20,9 @@ def processes() -> Accelerator:
 
     One process may work alone for hours (a search) while the others wait for it, so they wait for long.
     """
-    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
+    # Told so, Accelerate joins processes without a GPU too (by gloo); else each would take itself for the only one.
+    alone = not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=alone, kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
     if accelerator.device.type == "cpu":
         keep_memory()
     return accelerator
