@@ -118,7 +118,7 @@ class ShrinkSettings:
     supernet: SupernetSettings = field(default_factory=SupernetSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     finish: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=3000, lr=2e-3, ema=0.995, evaluate_every=10)
+        default_factory=lambda: TrainSettings(steps=2400, lr=2e-3, ema=0.995, evaluate_every=10)
     )
     export: ExportSettings = field(default_factory=ExportSettings)
 
