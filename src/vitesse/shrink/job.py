@@ -20,7 +20,7 @@ from vitesse.runs.folder import RunFolder
 from vitesse.shrink.curves import Curves
 from vitesse.shrink.settings import ShrinkSettings
 from vitesse.tasks.classification import Forward, accuracy
-from vitesse.train.loop import Losses, Progress, Task, Watch, fit
+from vitesse.train.loop import Losses, Progress, Task, Watch, fit, require_optimizer
 from vitesse.train.processes import Accelerator, processes
 from vitesse.train.settings import TrainSettings
 
@@ -41,6 +41,8 @@ class Job:
 
     def __init__(self, settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> None:
         self.settings, self.folder, self.voice = settings, folder, voice
+        for train in (settings.teacher.train, settings.teacher.tune, settings.supernet.train, settings.finish):
+            require_optimizer(train.optimizer)  # now, not after the stages before
         self.accelerator: Accelerator = processes()
         self.preprocess: Preprocess | None = None  # set by a teacher that brings its own
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
 import math
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.optim._optim_factory import create_optimizer_v2
+from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
@@ -90,7 +91,10 @@ class _Run:
         self.settings, self.task, self.checkpoint, self.watch = settings, task, checkpoint, watch
         self.accelerator: Accelerator = processes()
         self.network = network.to(self.accelerator.device).train()
-        self.optimizer = _optimizer(network, settings)
+        require_optimizer(settings.optimizer)
+        self.optimizer = create_optimizer_v2(
+            network, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay
+        )
         steps = settings.epochs_of(task.steps_per_epoch) * task.steps_per_epoch
         warmup = int(settings.warmup * steps)
         self.schedule = CosineLRScheduler(
@@ -232,13 +236,12 @@ class _Run:
         }
 
 
-def _optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    try:
-        return create_optimizer_v2(network, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay)
-    except (ValueError, AssertionError, KeyError) as error:
-        raise UsageError(
-            f"optimizer must be a name that timm knows, but got {settings.optimizer!r} ({error})."
-        ) from error
+def require_optimizer(name: str) -> None:
+    """Raise UsageError, with the closest names, where timm knows no optimizer of this name."""
+    known = [str(one) for one in list_optimizers()]
+    if name not in known:
+        close = ", ".join(difflib.get_close_matches(name, known, n=3)) or "adamw is the usual one"
+        raise UsageError(f"optimizer must be a name that timm knows, but got {name!r}. The closest: {close}.")
 
 
 def split(batch: Any, parts: int, *, device: torch.device) -> list[tuple[Any, float]]:
