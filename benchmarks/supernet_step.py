@@ -209,9 +209,9 @@ def compiled(supernet: Supernet, arch: Backbone, *, batch: int, rounds: int) -> 
     plain = inherit(supernet.network, arch).eval()
     torch.compiler.reset()
     fast = torch.compile(plain)
-    before = time.process_time()
+    before = time.perf_counter()  # the compiler is another process
     same_numbers(plain, fast, images=images)
-    seconds = time.process_time() - before
+    seconds = time.perf_counter() - before
     how: Any = {"images": images, "train": False, "bf16": False}
     calls = {"plain": call(plain, owner=plain, **how), "compiled": call(fast, owner=plain, **how)}
     timed = time_interleaved(calls, rounds=rounds, warmup=1, clock=time.process_time)
@@ -220,7 +220,7 @@ def compiled(supernet: Supernet, arch: Backbone, *, batch: int, rounds: int) -> 
         "batch": batch,
         "plain ms": timed["plain"].median_ms,
         "compiled": compare(timed["plain"], timed["compiled"]).verdict,
-        "seconds to compile": seconds,
+        "seconds to compile, wall": seconds,
     }
 
 
