@@ -15,6 +15,9 @@ from vitesse.nets.network import Network, make_block
 from vitesse.weights.slice import Cut, cuts, slice_state, take_all
 
 
+KEPT = 1024  # skeletons: as many as a training draws its subnets from
+
+
 class Supernet(nn.Module):
     """`supernet(x, arch) -> logits`: the network of `arch` on slices of this one's weights.
 
@@ -54,7 +57,7 @@ class Supernet(nn.Module):
             with torch.device("meta"):
                 plain = skeleton(arch, drop_path=self._rates, block=self._block)
             self._skeletons[arch] = (plain.train(self.training), where)
-            if len(self._skeletons) > 256:
+            if len(self._skeletons) > KEPT:
                 self._skeletons.popitem(last=False)
         self._skeletons.move_to_end(arch)
         return self._skeletons[arch]

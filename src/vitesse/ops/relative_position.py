@@ -17,6 +17,9 @@ from torch.nn import functional
 from vitesse.arch import Grid, RelativePosition
 
 
+ALIGNED = 16  # fused attention is faster where its width is a multiple of this; columns of zeros change nothing
+
+
 class RelativePositionTables(nn.Module):
     """The tables of one attention layer, shared by its heads (AutoFormer, section 3)."""
 
@@ -33,13 +36,16 @@ class RelativePositionTables(nn.Module):
         """Softmax attention with the relative terms; q, k, v and the result are (B, heads, N, head_dim)."""
         scale = q.shape[-1] ** -0.5
         places = one_hot_places(grid, k)  # (N, rows + columns + 1)
-        places = places.expand(*k.shape[:2], *places.shape)
+        known = places.shape[-1]
+        spare = -(k.shape[-1] + known) % ALIGNED
+        places = functional.pad(places, (0, spare)).expand(*k.shape[:2], -1, -1)
         if "key" in self.value.sides:
-            q, k = torch.cat([q, self._key_terms(q, grid)], -1), torch.cat([k, places], -1)
+            terms = functional.pad(self._key_terms(q, grid), (0, spare))
+            q, k = torch.cat([q, terms], -1), torch.cat([k, places], -1)
         if "value" not in self.value.sides:
             return functional.scaled_dot_product_attention(q, k, v, scale=scale)
         extended = functional.scaled_dot_product_attention(q, k, torch.cat([v, places], -1), scale=scale)
-        out, masses = torch.split(extended, [v.shape[-1], places.shape[-1]], -1)
+        out, masses, _ = torch.split(extended, [v.shape[-1], known, spare], -1)
         joined: Tensor = out + self._value_terms(masses, grid)
         return joined
 

@@ -31,15 +31,6 @@ class Cut:
         """The region, a view, with one dimension for each axis."""
         return tensor.view(self.factors)[self.region]
 
-    def zero_around(self, tensor: Tensor) -> None:
-        """Set all but the region to zero, each number once: by the first axis on which it lies outside."""
-        seen = tensor.view(self.factors)
-        for dimension, (inside, length) in enumerate(zip(self.region, self.factors, strict=True)):
-            start, stop, _ = inside.indices(length)
-            for outside in (slice(0, start), slice(stop, length)):
-                if outside.start < outside.stop:
-                    seen[(*self.region[:dimension], outside)] = 0
-
 
 def slice_state(state: Mapping[str, Tensor], big: Mapping[str, Shape], small: Mapping[str, Shape]) -> dict[str, Tensor]:
     """The parameters of shapes `small` out of `state`, whose shapes are `big`; gradients flow into `state`.
@@ -91,7 +82,7 @@ def take(tensor: Tensor, where: Cut) -> Tensor:
 
 
 class _Take(torch.autograd.Function):
-    """The slice as one step of autograd: each number of its gradient is written once, however many axes were cut.
+    """The slice as one step of autograd: its gradient is written once into zeros, however many axes were cut.
 
     A chain of views would make and copy a tensor for each axis, and again for the copy of a product of axes.
     """
@@ -103,10 +94,9 @@ class _Take(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        whole = gradients[0].new_empty(ctx.shape)
+        whole = gradients[0].new_zeros(ctx.shape)
         part = ctx.where.part(whole)
         part.copy_(gradients[0].reshape(part.shape))
-        ctx.where.zero_around(whole)
         return whole, None
 
 
