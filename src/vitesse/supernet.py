@@ -14,7 +14,6 @@ from vitesse.nets.build import build, drop_path_rates, skeleton
 from vitesse.nets.network import Network, make_block
 from vitesse.weights.slice import Cut, cuts, slice_state, take_all
 
-
 KEPT = 1024  # skeletons: as many as a training draws its subnets from
 
 

@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from vitesse.arch import Grid, RelativePosition
 
-
 ALIGNED = 16  # fused attention is faster where its width is a multiple of this; columns of zeros change nothing
 
 

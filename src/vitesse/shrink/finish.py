@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitesse.arch import Backbone, cost, to_json
 from vitesse.deploy.gate import GateReport, Proof
+from vitesse.deploy.memory import measure_memory
 from vitesse.deploy.onnx_export import export_onnx
 from vitesse.deploy.runtime import OnnxRuntime
 from vitesse.errors import VitesseError
@@ -103,9 +104,10 @@ def speed(job: Job, teacher: nn.Module | None, progress: Progress) -> dict[str, 
         timed = time_interleaved(calls, rounds=rounds, progress=progress)
     _require_latency(job, timed["student"])
     rows = [{"name": name, **latency.to_dict(), "verdict": _verdict(timed, name)} for name, latency in timed.items()]
-    conditions = Conditions.now(threads=threads).to_dict()
+    memory = measure_memory(job.path(ONNX), threads=threads).network_bytes
+    conditions = Conditions.now(threads=threads).to_dict() | {"memory of serving": f"{memory / 1e6:.1f} MB"}
     write_json(job.path("speed.json"), {"conditions": conditions, "rows": rows})
-    return {f"{name}_latency_ms": latency.median_ms for name, latency in timed.items()}
+    return {f"{name}_latency_ms": latency.median_ms for name, latency in timed.items()} | {"memory_bytes": memory}
 
 
 def examine(job: Job, teacher: nn.Module | None, progress: Progress) -> dict[str, Any]:

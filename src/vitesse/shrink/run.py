@@ -120,6 +120,8 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
         "params": price["params_counted"],
         "macs": price["macs"],
         "memory_bytes": price["memory_bytes"],
+        # What a process that serves the file takes for it, the runtime's own buffers included; measured, not by formula.
+        "serving_memory_bytes": timed.get("memory_bytes"),
         "latency_ms": timed.get("student_latency_ms"),
         "teacher_latency_ms": timed.get("teacher_latency_ms"),
         **examined,

@@ -25,7 +25,7 @@ class TeacherSettings:
     weight: float = 0.8
     temperature: float = 2.0
     train: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=2400, lr=2e-3, ema=0.995, drop_path=0.1, evaluate_every=10)
+        default_factory=lambda: TrainSettings(steps=3600, lr=2e-3, ema=0.995, drop_path=0.1, evaluate_every=10)
     )
 
     tune: TrainSettings = field(default_factory=lambda: TrainSettings(steps=1000, lr=1e-4, ema=0.99, evaluate_every=2))
