@@ -25,7 +25,7 @@ class TeacherSettings:
     weight: float = 0.8
     temperature: float = 2.0
     train: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=3600, lr=2e-3, ema=0.995, drop_path=0.1, evaluate_every=10)
+        default_factory=lambda: TrainSettings(steps=3000, lr=2e-3, ema=0.995, drop_path=0.1, evaluate_every=10)
     )
 
     tune: TrainSettings = field(default_factory=lambda: TrainSettings(steps=1000, lr=1e-4, ema=0.99, evaluate_every=2))
@@ -51,7 +51,7 @@ class SupernetSettings:
     randoms: int = 2
     elastic: bool = True
     train: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=1200, lr=1e-3, ema=0.99, evaluate_every=10)
+        default_factory=lambda: TrainSettings(steps=1000, lr=1e-3, ema=0.99, evaluate_every=10)
     )
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class ShrinkSettings:
     supernet: SupernetSettings = field(default_factory=SupernetSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     finish: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=2400, lr=2e-3, ema=0.995, evaluate_every=10)
+        default_factory=lambda: TrainSettings(steps=2000, lr=2e-3, ema=0.995, evaluate_every=10)
     )
     export: ExportSettings = field(default_factory=ExportSettings)
 
