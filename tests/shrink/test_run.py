@@ -214,6 +214,16 @@ def test_supernet_then_search_gives_a_network(tmp_path: Path) -> None:
         assert contains(found, load_network(out).arch)
 
 
+def test_a_teacher_that_knows_the_classes_teaches_a_supernet_as_it_is(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    asked = brief(teacher=TeacherSettings(model=str(whole[0] / f"teacher/{WEIGHTS}"), tune=BRIEF))
+    with opened(tmp_path, asked) as folder:
+        train_supernet(asked, folder, voice=Listener().voice)
+        assert folder.outputs("teacher")["trained"] is False
+    assert_same_bits(tmp_path / f"supernet/{WEIGHTS}", whole[0] / f"supernet/{WEIGHTS}")
+
+
 def test_one_network_is_trained_without_search(tmp_path: Path) -> None:
     arch = Backbone(
         stem=PatchEmbed(image=8, patch=4, channels=1),

@@ -109,8 +109,13 @@ def _conclude(folder: Path, found: Mapping[str, Any], speaker: Speaker, *, as_js
     report = write_report(folder)
     if (folder / "model.safetensors").exists():
         write_model_card(folder)
-    for line in summary_lines(read_summary(folder)):
-        speaker.say(line)
+    if (folder / "result.json").exists():
+        for line in summary_lines(read_summary(folder)):
+            speaker.say(line)
+    else:
+        speaker.say(
+            f"The supernet lies in {folder}. Next: vitesse search {folder} --data ... --max-params ... --out ..."
+        )
     if as_json:
         files = {"model": folder / "model.safetensors", "onnx": folder / "model.onnx", "report": report}
         places = {name: str(path) for name, path in files.items() if path.exists()}

@@ -61,7 +61,7 @@ class Teacher:
             assert arch is not None  # a teacher that is made here is ours
             torch.manual_seed(job.settings.seed)
             network = build(arch, drop_path=job.settings.teacher.train.drop_path)
-        elif not isinstance(network, Network):
+        else:
             self._fit_classes(network)
         if not self.ready:
             given = job.settings.teacher
