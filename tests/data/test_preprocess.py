@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
-from vitesse.data.preprocess import Preprocess, normalise, to_batch, to_pixels, to_square
+from vitesse.data.preprocess import Preprocess, normalise, to_batch, to_pixels, to_square, unnormalise
 from vitesse.errors import UsageError, VitesseError
 
 Noise = Callable[..., Image.Image]
@@ -80,3 +80,9 @@ def test_it_survives_json() -> None:
 def test_wrong_values_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="must"):
         Preprocess(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_was_normalised_can_be_taken_back() -> None:
+    preprocess = Preprocess(size=(2, 2), mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
+    pixels = torch.arange(12, dtype=torch.uint8).view(1, 3, 2, 2) * 20
+    torch.testing.assert_close(unnormalise(normalise(pixels, preprocess), preprocess), pixels / 255)

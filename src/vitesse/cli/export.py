@@ -74,14 +74,11 @@ class Export:
 
 def _proof(source: str, preprocess: Preprocess, *, classes: tuple[str, ...], speaker: Speaker) -> Proof:
     """Images of the data in 0..1, with labels where they are of the classes that the network knows."""
-    import torch
-
-    from vitesse.data import DataSettings, load_parts
+    from vitesse.data import DataSettings, load_parts, unnormalise
     from vitesse.deploy import Proof
 
     with speaker.stage("data") as progress:
         parts = load_parts(DataSettings(source=source), preprocess=preprocess, progress=progress)
     batch = next(parts.search.batches(PROOF_IMAGES))
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocess.mean, preprocess.std))  # (C, 1, 1)
-    images = (batch.images * std + mean).clamp(0, 1)  # (B, C, H, W)
+    images = unnormalise(batch.images, preprocess)  # (B, C, H, W)
     return Proof(images=images, labels=batch.labels if classes == parts.classes else None)

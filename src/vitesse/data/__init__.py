@@ -5,7 +5,7 @@ from vitesse.data.image import open_image
 from vitesse.data.load import DataSettings, Parts, load_parts
 from vitesse.data.mix import Mix
 from vitesse.data.part import Batch, Part
-from vitesse.data.preprocess import Preprocess, normalise, to_batch, to_pixels
+from vitesse.data.preprocess import Preprocess, normalise, to_batch, to_pixels, unnormalise
 
 __all__ = [
     "Augment",
@@ -17,6 +17,7 @@ __all__ = [
     "Preprocess",
     "load_parts",
     "normalise",
+    "unnormalise",
     "open_image",
     "to_batch",
     "to_pixels",

@@ -109,6 +109,13 @@ def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
     return (images.to(torch.float32) / 255 - mean) / std
 
 
+def unnormalise(images: Tensor, preprocess: Preprocess) -> Tensor:
+    """Take `normalise` back, to 0..1 as an exported file takes images: (B, C, H, W) float32."""
+    mean = torch.tensor(preprocess.mean, device=images.device).view(-1, 1, 1)
+    std = torch.tensor(preprocess.std, device=images.device).view(-1, 1, 1)
+    return (images * std + mean).clamp(0, 1)
+
+
 def _cover(width: int, height: int, target: tuple[int, int]) -> tuple[int, int]:
     """The size (width, height) that covers `target` (height, width) and keeps the picture's proportions."""
     high, wide = target

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitesse.arch import Backbone, cost, to_json
+from vitesse.data.preprocess import unnormalise
 from vitesse.deploy.gate import GateReport, Proof
 from vitesse.deploy.memory import measure_memory
 from vitesse.deploy.onnx_export import export_onnx
@@ -128,9 +129,7 @@ def examine(job: Job, teacher: nn.Module | None, progress: Progress) -> dict[str
 def _raw(job: Job) -> tuple[Tensor, Tensor]:
     """Images of the search part as the exported file takes them, in 0..1, with their labels."""
     batch = next(job.parts.search.batches(PROOF_IMAGES))
-    preprocess = job.parts.preprocess
-    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (preprocess.mean, preprocess.std))  # (C, 1, 1)
-    return (batch.images * std + mean).clamp(0, 1), batch.labels
+    return unnormalise(batch.images, job.parts.preprocess), batch.labels
 
 
 def _teacher_file(job: Job, teacher: nn.Module) -> Path:
