@@ -16,7 +16,9 @@ from vitesse.arch import Budget as Budget
 from vitesse.arch import Choice as Choice
 from vitesse.arch import Cost as Cost
 from vitesse.arch import Head as Head
+from vitesse.arch import HeadMix as HeadMix
 from vitesse.arch import LayerNorm as LayerNorm
+from vitesse.arch import LocalMix as LocalMix
 from vitesse.arch import PatchEmbed as PatchEmbed
 from vitesse.arch import RelativePosition as RelativePosition
 from vitesse.arch import Stage as Stage

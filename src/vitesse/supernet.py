@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from vitesse.arch import Backbone, Block, largest, parameters, smallest
+from vitesse.arch.choice import options
+from vitesse.arch.sharing import open_shares
 from vitesse.nets.build import build, drop_path_rates, skeleton
-from vitesse.nets.network import Network, make_block
+from vitesse.nets.network import Lender, Network, make_block
 from vitesse.weights.slice import Cut, cuts, slice_state, take_all
 
 KEPT = 1024  # skeletons: as many as a training draws its subnets from
@@ -20,15 +24,16 @@ KEPT = 1024  # skeletons: as many as a training draws its subnets from
 class Supernet(nn.Module):
     """`supernet(x, arch) -> logits`: the network of `arch` on slices of this one's weights.
 
-    It holds no current subnet: each call says which. `network` is the plain network of `host`, the largest of `space`
-    unless another is given that holds it. Gradients flow through the slices; a block that `arch` lacks gets none at
-    all (None, not zero), so that no optimizer moves it.
+    It holds no current subnet: each call says which. `network` is the plain network of `host`: of the largest of `space`,
+    with weights for every block that may be the first of a group, unless another is given that holds the space.
+    Gradients flow through the slices; a block that `arch` lacks gets none at all (None, not zero), so that no optimizer
+    moves it.
     """
 
     def __init__(self, space: Backbone, *, host: Backbone | None = None, drop_path: float = 0.0) -> None:
         super().__init__()
         self.space = space
-        self.host = largest(space) if host is None else host
+        self.host = holding(space) if host is None else host
         self._shapes = parameters(self.host)
         for end in (largest(space), smallest(space)):
             cuts(self._shapes, parameters(end))  # refuses a host that does not hold its space
@@ -37,7 +42,7 @@ class Supernet(nn.Module):
         self._rates = drop_path_rates(drop_path, depth)
         self.network = build(self.host, drop_path=self._rates)
         self._skeletons: OrderedDict[Backbone, tuple[Network, Mapping[str, Cut | None]]] = OrderedDict()
-        self._blocks: dict[tuple[int, int, Block, int], nn.Module] = {}
+        self._blocks: dict[tuple[object, ...], nn.Module] = {}
 
     def forward(self, x: Tensor, arch: Backbone | None = None) -> Tensor:
         """Images (B, C, H, W) to the logits (B, classes) of `arch`; of the host where none is named."""
@@ -72,12 +77,27 @@ class Supernet(nn.Module):
             plain.train(mode)
         return self
 
-    def _block(self, stage: int, position: int, block: Block, dim: int, drop_path: float) -> nn.Module:
+    def _block(
+        self, stage: int, position: int, block: Block, dim: int, drop_path: float, lender: Lender | None
+    ) -> nn.Module:
         """A space has few different blocks at a place: skeletons share them."""
-        key = (stage, position, block, dim)
+        key = (stage, position, block, dim, None if lender is None else (lender.position, lender.own))
         if key not in self._blocks:
-            self._blocks[key] = make_block(stage, position, block, dim, drop_path)
+            self._blocks[key] = make_block(stage, position, block, dim, drop_path, lender)
         return self._blocks[key]
+
+
+def holding(space: Backbone) -> Backbone:
+    """The network that holds every network of `space`: the largest, with a set of weights for each block that is the
+    first of a group in any of them (where groups are of 2 or 3, for every block).
+    """
+    big = largest(space)
+    stages = []
+    for stage, one in zip(big.stages, space.stages, strict=True):
+        ways = ((size, depth) for depth in options(one.depth) for size in open_shares(one.share, depth))
+        # Blocks that are all one group have no first but the stage's.
+        stages.append(replace(stage, share=math.gcd(stage.depth, *(size for size, depth in ways if size < depth))))
+    return replace(big, stages=tuple(stages))
 
 
 def inherit(network: Network, arch: Backbone) -> Network:

@@ -16,7 +16,7 @@ from vitesse.arch import (
     sample,
     smallest,
 )
-from vitesse.search.genome import decode, encode, genes, ordered
+from vitesse.search.genome import decode, encode, genes
 
 
 def nested() -> Backbone:
@@ -68,8 +68,3 @@ def test_genes_without_effect_do_not_tell_networks_apart(toy) -> None:
     genome = encode(toy.space, smallest(toy.space), table)
     hidden = {**genome, "stages.0.blocks.5.0.heads": 2}
     assert encode(toy.space, decode(toy.space, hidden, table), table) == genome
-
-
-def test_ordered_sorts_numbers_and_leaves_others() -> None:
-    assert ordered((3, 1, 2)) == (1, 2, 3)
-    assert ordered(("relu", "gelu")) == ("relu", "gelu")

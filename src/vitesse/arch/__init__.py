@@ -19,6 +19,8 @@ from vitesse.arch.codec import to_data as to_data
 from vitesse.arch.codec import to_json as to_json
 from vitesse.arch.cost import Cost as Cost
 from vitesse.arch.cost import cost as cost
+from vitesse.arch.mixing import HeadMix as HeadMix
+from vitesse.arch.mixing import LocalMix as LocalMix
 from vitesse.arch.mlp import MLP as MLP
 from vitesse.arch.operation import Grid as Grid
 from vitesse.arch.operation import LayerNorm as LayerNorm

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from vitesse.arch.choice import among, every, instances, require
-from vitesse.arch.operation import Grid, LayerNorm, Operation
+from vitesse.arch.mixing import HeadMix
+from vitesse.arch.operation import Grid, LayerNorm, Operation, Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,13 +49,22 @@ class Attention(Operation):
 
     `bias="packed"` is the published AutoFormer's: a smaller network takes the first entries of the joined q, k, v bias,
     so that entries change their role with the number of heads. It is there to load old weights; train with True.
+    `mix` maps the heads onto each other around the softmax; the attention is then no longer a fused one.
     """
+
+    roles: ClassVar[Mapping[str, Role]] = {
+        "q_norm": "norm",
+        "k_norm": "norm",
+        "position": "position",
+        "mix": "transform",
+    }
 
     heads: int
     head_dim: int = 64
     bias: bool | Literal["packed"] = True
     qk_norm: bool = False
     position: RelativePosition | None = None
+    mix: HeadMix | None = None
     layer_scale: bool = False
     norm: LayerNorm | None = LayerNorm()
 
@@ -65,6 +76,7 @@ class Attention(Operation):
             bias=(among(self.bias, True, False, "packed"), 'must be True, False or "packed"'),
             qk_norm=(among(self.qk_norm, True, False), "must be True or False"),
             position=(instances(self.position, RelativePosition, type(None)), "must be a RelativePosition or None"),
+            mix=(instances(self.mix, HeadMix, type(None)), "must be a HeadMix or None"),
             layer_scale=(among(self.layer_scale, True, False), "must be True or False"),
             norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
         )
@@ -78,6 +90,8 @@ class Attention(Operation):
             axes |= {f"{side}_norm.{part}": "head_dim" for side in "qk" for part in ("weight", "bias")}
         if self.position is not None:
             axes |= {f"position.{name}": shape for name, shape in self.position.axes().items()}
+        if self.mix is not None:
+            axes |= {f"mix.{name}": shape for name, shape in self.mix.axes().items()}
         return axes
 
     def sizes(self, embed: int) -> dict[str, int]:
@@ -90,8 +104,10 @@ class Attention(Operation):
         projections = grid.tokens * embed * 4 * width
         # By definition each query meets a relative vector for each key: as many products as the scores themselves.
         products = 2 + (len(self.position.sides) if self.position is not None else 0)
-        return projections + products * grid.tokens**2 * width
+        mixing = len(self.mix.places) * self.heads**2 if self.mix is not None else 0
+        return projections + (products * width + mixing) * grid.tokens**2
 
     def working_set(self, embed: int, grid: Grid) -> int:
         width = self.heads * self.head_dim
-        return grid.tokens * (embed + 4 * width) + self.heads * grid.tokens**2
+        maps = 2 if self.mix is not None else 1  # of the heads, before and behind the mixing
+        return grid.tokens * (embed + 4 * width) + maps * self.heads * grid.tokens**2

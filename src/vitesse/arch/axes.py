@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
@@ -43,8 +43,13 @@ def _(arch: Backbone) -> dict[str, Shape]:
     table = part_parameters("stem", arch.stem, first.dim, "stages.0.embed")
     for s, stage in enumerate(arch.stages):
         for b, block in enumerate(stage.blocks):
+            leader = stage.leader(b)
             for k, operation in enumerate(block.branches):
-                table |= branch_parameters(f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, f"stages.{s}.embed")
+                # The axes of a block that shares weights are those of its leader: what is its own is cut along with them.
+                table |= branch_parameters(
+                    f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, f"stages.{s}.embed",
+                    axes=f"stages.{s}.blocks.{leader}.{k}", own=None if leader == b else stage.own,
+                )  # fmt: skip
     return table | part_parameters("head", arch.head, last.dim, f"stages.{len(arch.stages) - 1}.embed")
 
 
@@ -53,15 +58,29 @@ def count(shapes: Mapping[str, Shape]) -> int:
     return sum(math.prod(axis.size for dimension in shape for axis in dimension) for shape in shapes.values())
 
 
-def branch_parameters(prefix: str, operation: Operation, embed: int, scope: str) -> dict[str, Shape]:
-    """The parameters of one residual branch: norm, operation, layer scale; `scope` names the embedding's axis."""
+def branch_parameters(
+    prefix: str, operation: Operation, embed: int, scope: str, *, axes: str = "", own: Sequence[str] | None = None
+) -> dict[str, Shape]:
+    """The parameters of one residual branch: norm, operation, layer scale; `scope` names the embedding's axis.
+
+    axes: the prefix of the other axes' names, where it is not that of the parameters. own: of a block that uses another
+    one's weights, the roles of what it still has for itself.
+    """
     vector: Shape = ((Axis(scope, embed),),)
-    table = {} if operation.norm is None else {f"{prefix}.norm.weight": vector, f"{prefix}.norm.bias": vector}
+    table = {} if operation.norm is None else {"norm.weight": vector, "norm.bias": vector}
     table |= {
-        f"{prefix}.op.{name}": _shape(axes, operation.sizes(embed), scope, prefix)
-        for name, axes in operation.axes().items()
+        f"op.{name}": _shape(shape, operation.sizes(embed), scope, axes or prefix)
+        for name, shape in operation.axes().items()
     }
-    return table | ({f"{prefix}.scale": vector} if operation.layer_scale else {})
+    table |= {"scale": vector} if operation.layer_scale else {}
+    return {f"{prefix}.{name}": shape for name, shape in table.items() if own is None or _is_own(operation, name, own)}
+
+
+def _is_own(operation: Operation, name: str, own: Sequence[str]) -> bool:
+    """Whether a block that uses another one's weights has this parameter of a branch ("op.qkv.weight") for itself."""
+    part, _, rest = name.partition(".")
+    role = operation.roles.get(rest.partition(".")[0], "weight") if part == "op" else "norm"
+    return role == "transform" or role in own
 
 
 def part_parameters(prefix: str, value: PatchEmbed | Head, embed: int, scope: str) -> dict[str, Shape]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vitesse.arch.choice import Options, among, every, instances, options, require
+from vitesse.arch.choice import SHRINKS, Options, among, every, instances, options, require
 from vitesse.arch.operation import Grid, LayerNorm, Operation
+from vitesse.arch.sharing import ROLES, open_shares, require_equal_groups, require_own, require_shares
 
 # Each block takes a place in memory even before anything is built: a file must not ask for more than anyone means.
 DEEPEST = 10_000
@@ -153,11 +155,18 @@ class Stage:
 
     `block` is the one that all repeat, or a tuple with one for each position. In a space the tuple is as long as the
     greatest depth, and a single block with choices is decided anew at each position.
+
+    Each `share` consecutive blocks ("all": all of them) use one set of weights (weight multiplexing, MiniViT, CVPR 2022);
+    they must be equal, and their decisions in a space are one. `own` says what each still has for itself: its "norm"
+    (norms, layer scales), its "position" (relative-position tables); transformations (`HeadMix`, `LocalMix`) always. Of
+    a Choice only what divides the chosen depth is open.
     """
 
     dim: int
     depth: int
     block: Block | tuple[Block, ...]
+    share: int | Literal["all"] = dataclasses.field(default=1, metadata=SHRINKS)
+    own: tuple[Literal["norm", "position"], ...] = ("norm", "position")
 
     def __post_init__(self) -> None:
         require(
@@ -175,6 +184,30 @@ class Stage:
             # One form for one network: blocks that are all alike are written once, unless each is still to be decided.
             alike = len(set(blocks)) == 1 and not has_choice(blocks[0])
             object.__setattr__(self, "block", blocks[0] if alike else blocks)
+        self._check_sharing()
+
+    def _check_sharing(self) -> None:
+        own = tuple(self.own) if isinstance(self.own, list) else self.own
+        require_own(own)
+        depths = options(self.depth)
+        require_shares(self.share, depths)
+        sizes = {size for depth in depths for size in open_shares(self.share, depth)}
+        if isinstance(self.block, tuple):
+            require_equal_groups(self.block, sorted(sizes))
+        # One form for one network: the roles in order, and the usual ones where nothing is shared.
+        object.__setattr__(self, "own", ROLES if sizes == {1} else tuple(role for role in ROLES if role in own))
+        if not has_choice((self.share, self.depth)):
+            object.__setattr__(self, "share", sizes.pop())
+
+    @property
+    def group(self) -> int:
+        """How many consecutive blocks use one set of weights; of an architecture, not of a space."""
+        assert isinstance(self.share, int), "a space has no groups yet"
+        return self.share
+
+    def leader(self, position: int) -> int:
+        """The position of the block whose weights the block at `position` uses: the first of its group."""
+        return position - position % self.group
 
     @property
     def blocks(self) -> tuple[Block, ...]:

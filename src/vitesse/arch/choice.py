@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -10,9 +11,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What an open field may become, from small to large; made by `Choice`."""
+    """What an open field may become; made by `Choice`.
+
+    shrinks: whether a greater option makes the network smaller; the field that holds the choice says so (`SHRINKS`).
+    """
 
     options: tuple[Any, ...]
+    shrinks: bool = dataclasses.field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.options, tuple) or not self.options:
@@ -22,6 +27,16 @@ class Options:
 
     def __repr__(self) -> str:
         return f"Choice({', '.join(map(repr, self.options))})"
+
+    @property
+    def ordered(self) -> tuple[Any, ...]:
+        """The options from the smallest network to the largest: sorted where they are numbers, else as written."""
+        numbers = all(isinstance(option, (int, float)) for option in self.options)
+        return tuple(sorted(self.options, reverse=self.shrinks)) if numbers else self.options
+
+
+# The metadata of a field of which more means a smaller network: dataclasses.field(metadata=SHRINKS).
+SHRINKS = {"shrinks": True}
 
 
 def Choice(*options: T) -> T:  # noqa: N802 - reads as the value that it stands for

@@ -9,14 +9,25 @@ from typing import Any
 from vitesse.arch.attention import Attention, RelativePosition
 from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, Stage
 from vitesse.arch.choice import Options
+from vitesse.arch.mixing import HeadMix, LocalMix
 from vitesse.arch.mlp import MLP
 from vitesse.arch.operation import LayerNorm
 
 VERSION = 1
-KINDS = {
-    kind.__name__: kind
-    for kind in (Attention, Backbone, Block, Head, LayerNorm, MLP, PatchEmbed, RelativePosition, Stage)
-}
+VALUES = (
+    Attention,
+    Backbone,
+    Block,
+    Head,
+    HeadMix,
+    LayerNorm,
+    LocalMix,
+    MLP,
+    PatchEmbed,
+    RelativePosition,
+    Stage,
+)
+KINDS = {kind.__name__: kind for kind in VALUES}
 
 
 def to_data(value: Any) -> Any:

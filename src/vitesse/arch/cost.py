@@ -38,13 +38,14 @@ def cost(arch: object) -> Cost:
 @cost.register
 def _(arch: Backbone) -> Cost:
     for stage in arch.stages:
-        require_closed((stage.dim, stage.depth), "cost")
+        require_closed((stage.dim, stage.depth, stage.share), "cost")
     params, macs, alive = _ends_cost(arch.stem, arch.head, arch.stages[0].dim, arch.stages[-1].dim)
     grid = arch.stem.grid
     for stage in arch.stages:
         stream = grid.tokens * stage.dim
-        for block in stage.blocks:
-            more_params, more_macs, working_set = _block_cost(block, stage.dim, grid)
+        for b, block in enumerate(stage.blocks):
+            own = None if stage.leader(b) == b else stage.own
+            more_params, more_macs, working_set = _block_cost(block, stage.dim, grid, own)
             params, macs = params + more_params, macs + more_macs
             alive = max(alive, stream + working_set)
     return Cost(params=params, macs=macs, memory_bytes=BYTES * (params + alive))
@@ -52,11 +53,14 @@ def _(arch: Backbone) -> Cost:
 
 # A space has few different blocks and ends; a search asks for thousands of networks made of them.
 @lru_cache(maxsize=65536)
-def _block_cost(block: Block, dim: int, grid: Grid) -> tuple[int, int, int]:
-    """Parameters, multiply-adds and the greatest working set (elements) of one block."""
+def _block_cost(block: Block, dim: int, grid: Grid, own: tuple[str, ...] | None) -> tuple[int, int, int]:
+    """Parameters, multiply-adds and the greatest working set (elements) of one block.
+
+    own: of a block that uses another one's weights, the roles of the parameters that it has for itself.
+    """
     require_closed(block, "cost")
     return (
-        sum(count(branch_parameters("block", operation, dim, "embed")) for operation in block.branches),
+        sum(count(branch_parameters("block", operation, dim, "embed", own=own)) for operation in block.branches),
         sum(operation.macs(dim, grid) for operation in block.branches),
         max(operation.working_set(dim, grid) for operation in block.branches),
     )

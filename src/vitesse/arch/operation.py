@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from vitesse.arch.choice import every, require
+
+# What a parameter is to blocks that share weights: "norm" and "position" may stay each block's own, "transform" always
+# does, all else ("weight") is shared.
+Role = Literal["weight", "norm", "position", "transform"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +53,8 @@ class Operation(ABC):
     """Applied before the operation; None where it has its own."""
     layer_scale: bool
     """Whether the branch ends in a learned factor for each channel."""
+    roles: ClassVar[Mapping[str, Role]] = {}
+    """The role of each of its submodules that is no plain weight, by the submodule's name."""
 
     @abstractmethod
     def axes(self) -> dict[str, str]:

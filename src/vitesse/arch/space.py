@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from vitesse.arch.backbone import Backbone, Stage, has_choice
-from vitesse.arch.choice import Options
+from vitesse.arch.choice import Options, options
+from vitesse.arch.sharing import open_choice, open_shares
 
 Pick = Callable[[str, Options], Any]
 V = TypeVar("V")
@@ -17,7 +18,8 @@ V = TypeVar("V")
 def resolve(space: V, pick: Pick) -> V:
     """Close every choice of `space` with `pick(path, choice)`.
 
-    Only active decisions are asked for, in a fixed order: a stage's width, its depth, then its blocks up to that depth.
+    Only active decisions are asked for, in a fixed order: a stage's width, its depth, how many of its blocks share
+    weights, then the first block of each group up to that depth; the others of a group follow it.
     Paths read like `stages.0.depth` and `stages.0.blocks.3.0.heads`.
     """
     closed: V = _resolve(space, "", pick)
@@ -30,17 +32,29 @@ def _resolve(node: Any, path: str, pick: Pick) -> Any:
     if isinstance(node, Stage):
         dim = _resolve(node.dim, f"{path}.dim", pick)
         depth = _resolve(node.depth, f"{path}.depth", pick)
-        blocks = tuple(_resolve(block, f"{path}.blocks.{b}", pick) for b, block in enumerate(node.blocks[:depth]))
-        return Stage(dim=dim, depth=depth, block=blocks)
+        share = _resolve(open_choice(node.share, depth), f"{path}.share", pick)
+        firsts = {b: _resolve(node.blocks[b], f"{path}.blocks.{b}", pick) for b in range(0, depth, share)}
+        blocks = tuple(firsts[b - b % share] for b in range(depth))
+        return dataclasses.replace(node, dim=dim, depth=depth, block=blocks, share=share)
     if isinstance(node, tuple):
         return tuple(_resolve(item, f"{path}.{i}", pick) for i, item in enumerate(node))
     if not has_choice(node):
         return node
-    names = [field.name for field in dataclasses.fields(node)]
-    if names == ["branches"]:
+    fields = dataclasses.fields(node)
+    if [field.name for field in fields] == ["branches"]:
         return type(node)(*_resolve(node.branches, path, pick))
     dot = f"{path}." if path else ""
-    return dataclasses.replace(node, **{name: _resolve(getattr(node, name), dot + name, pick) for name in names})
+    return dataclasses.replace(
+        node, **{field.name: _resolve(_field(node, field), dot + field.name, pick) for field in fields}
+    )
+
+
+def _field(node: Any, field: dataclasses.Field[Any]) -> Any:
+    """A field's value; a Choice in it knows whether more of it makes the network smaller."""
+    value = getattr(node, field.name)
+    if isinstance(value, Options) and field.metadata.get("shrinks", False):
+        return dataclasses.replace(value, shrinks=True)
+    return value
 
 
 def picks(space: Backbone, arch: Backbone) -> dict[str, Any]:
@@ -58,8 +72,10 @@ def _match(node: Any, value: Any, path: str, found: dict[str, Any]) -> None:
     elif isinstance(node, Stage) and isinstance(value, Stage):
         _match(node.dim, value.dim, f"{path}.dim", found)
         _match(node.depth, value.depth, f"{path}.depth", found)
-        for b, (block, chosen) in enumerate(zip(node.blocks, value.blocks, strict=False)):
-            _match(block, chosen, f"{path}.blocks.{b}", found)
+        _match(open_choice(node.share, value.depth), value.share, f"{path}.share", found)
+        _match(node.own, value.own if value.group > 1 else node.own, f"{path}.own", found)
+        for b in range(0, value.depth, value.group):
+            _match(node.blocks[b], value.blocks[b], f"{path}.blocks.{b}", found)
     elif isinstance(node, tuple) and isinstance(value, tuple) and len(node) == len(value):
         for i, (item, chosen) in enumerate(zip(node, value, strict=True)):
             _match(item, chosen, f"{path}.{i}", found)
@@ -128,17 +144,12 @@ def cross(space: Backbone, a: Backbone, b: Backbone, rng: random.Random) -> Back
 
 def largest(space: V) -> V:
     """The network with the greatest option of each choice (the last one where options are no numbers)."""
-    return resolve(space, lambda path, choice: _ordered(choice)[-1])
+    return resolve(space, lambda path, choice: choice.ordered[-1])
 
 
 def smallest(space: V) -> V:
     """The network with the least option of each choice (the first one where options are no numbers)."""
-    return resolve(space, lambda path, choice: _ordered(choice)[0])
-
-
-def _ordered(choice: Options) -> list[Any]:
-    numbers = all(isinstance(option, (int, float)) for option in choice.options)
-    return sorted(choice.options) if numbers else list(choice.options)
+    return resolve(space, lambda path, choice: choice.ordered[0])
 
 
 def size(space: Any) -> int:
@@ -146,8 +157,8 @@ def size(space: Any) -> int:
     if isinstance(space, Options):
         return sum(size(option) for option in space.options)
     if isinstance(space, Stage):
-        depths = space.depth.options if isinstance(space.depth, Options) else (space.depth,)
-        return size(space.dim) * sum(size(space.blocks[:depth]) for depth in depths)
+        ways = [(depth, share) for depth in options(space.depth) for share in open_shares(space.share, depth)]
+        return size(space.dim) * sum(size(space.blocks[:depth:share]) for depth, share in ways)
     if isinstance(space, tuple):
         total = 1
         for item in space:

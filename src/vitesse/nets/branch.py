@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import singledispatch
 
 import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from vitesse.arch import MLP, Attention, Grid, Operation
+from vitesse.arch import MLP, Attention, Grid, LocalMix, Operation
 from vitesse.ops.attention import SelfAttention
+from vitesse.ops.mixing import LocalMixing
 from vitesse.ops.mlp import Perceptron
 
 
@@ -21,6 +23,7 @@ def operation(value: object, embed: int) -> nn.Module:
 
 operation.register(Attention)(SelfAttention)
 operation.register(MLP)(Perceptron)
+operation.register(LocalMix)(LocalMixing)
 
 
 class Branch(nn.Module):
@@ -28,15 +31,42 @@ class Branch(nn.Module):
 
     def __init__(self, value: Operation, embed: int, *, drop_path: float = 0.0) -> None:
         super().__init__()
+        self.value = value
         self.norm = nn.LayerNorm(embed, eps=value.norm.eps) if value.norm is not None else nn.Identity()
         self.op = operation(value, embed)
         if value.layer_scale:
             self.scale = nn.Parameter(torch.full((embed,), 1e-5))
-        self.scaled = value.layer_scale
         self.drop_path = DropPath(drop_path)
+        self._lender: tuple[Branch, ...] = ()  # a tuple, so that it is no submodule
+
+    def borrow(self, lender: Branch, own: Collection[str]) -> None:
+        """Use the lender's weights, but for the roles in `own` and the transformations, which stay this one's.
+
+        What is borrowed is no submodule here: its parameters, state and hooks are the lender's alone, so that a shared
+        tensor has one name, and whatever copies, moves or replaces it there does so here too.
+        """
+        if own_parameters := [name for name, _ in self.op.named_parameters(recurse=False)]:
+            raise TypeError(f"Only submodules can be borrowed, but {type(self.op).__name__} holds {own_parameters}.")
+        for name in [name for name, _ in self.op.named_children()]:
+            role = self.value.roles.get(name, "weight")
+            if role != "transform" and role not in own:
+                _borrow(self.op, lender.op, name)
+        if "norm" not in own:
+            _borrow(self, lender, "norm")
+            if self.value.layer_scale:
+                del self.scale
+                self._lender = (lender,)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed)."""
         y = self.op(self.norm(x), grid)
-        out: Tensor = x + self.drop_path(y * self.scale if self.scaled else y)
+        if self.value.layer_scale:
+            y = y * (self._lender[0] if self._lender else self).scale
+        out: Tensor = x + self.drop_path(y)
         return out
+
+
+def _borrow(borrower: nn.Module, lender: nn.Module, name: str) -> None:
+    del borrower._modules[name]
+    # Past nn.Module's own __setattr__, which would make it a submodule.
+    object.__setattr__(borrower, name, getattr(lender, name))

@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitesse.arch import Backbone, Block, Grid
+from vitesse.arch import Backbone, Block, Grid, Stage
 from vitesse.data.preprocess import Preprocess
 from vitesse.nets.branch import Branch
 from vitesse.ops.head import Classifier
 from vitesse.ops.patch_embed import PatchTokens
 
+
+class Lender(NamedTuple):
+    """The block whose weights another one uses: its position, its module, and the roles that stay the other's own."""
+
+    position: int
+    module: nn.Module
+    own: tuple[str, ...]
+
+
 # Makes the module of the block at (stage, position); the supernet passes one that keeps what it made.
-MakeBlock = Callable[[int, int, Block, int, float], nn.Module]
+MakeBlock = Callable[[int, int, Block, int, float, Lender | None], nn.Module]
 
 
-def make_block(stage: int, position: int, block: Block, dim: int, drop_path: float) -> nn.Module:
+def make_block(
+    stage: int, position: int, block: Block, dim: int, drop_path: float, lender: Lender | None = None
+) -> nn.Module:
     """The branches of one block, in order."""
-    return nn.ModuleList(Branch(value, dim, drop_path=drop_path) for value in block.branches)
+    branches = [Branch(value, dim, drop_path=drop_path) for value in block.branches]
+    if lender is not None:
+        for branch, source in zip(branches, lender.module.children(), strict=True):
+            assert isinstance(source, Branch)
+            branch.borrow(source, lender.own)
+    return nn.ModuleList(branches)
 
 
 class StageModule(nn.Module):
     """The blocks of one stage."""
 
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+    def __init__(self, value: Stage, number: int, *, drop_path: Sequence[float], block: MakeBlock) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList()
+        for b, (one, rate) in enumerate(zip(value.blocks, drop_path, strict=True)):
+            leader = value.leader(b)
+            lender = None if leader == b else Lender(leader, self.blocks[leader], value.own)
+            self.blocks.append(block(number, b, one, value.dim, rate, lender))
 
 
 class Network(nn.Module):
@@ -44,7 +64,7 @@ class Network(nn.Module):
         self.stem = PatchTokens(arch.stem, arch.stages[0].dim)
         rates = iter(drop_path)
         self.stages = nn.ModuleList(
-            StageModule([block(s, b, value, stage.dim, next(rates)) for b, value in enumerate(stage.blocks)])
+            StageModule(stage, s, drop_path=[next(rates) for _ in stage.blocks], block=block)
             for s, stage in enumerate(arch.stages)
         )
         self.head = Classifier(arch.head, arch.stages[-1].dim)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vitesse.arch import Attention, Grid
+from vitesse.ops.mixing import HeadMixing
 from vitesse.ops.relative_position import RelativePositionTables
 
 
@@ -24,6 +25,7 @@ class SelfAttention(nn.Module):
         self.position = None
         if value.position is not None:
             self.position = RelativePositionTables(value.position, value.head_dim)
+        self.mix = None if value.mix is None else HeadMixing(value.mix, value.heads)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed); `grid` says how the N tokens lie on the map."""
@@ -31,9 +33,23 @@ class SelfAttention(nn.Module):
         q, k, v = joint.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, head_dim) each
         if self.value.qk_norm:
             q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
-        if self.position is None:
+        if self.mix is not None:
+            out = self._mixed(q, k, v, grid)
+        elif self.position is None:
             out = functional.scaled_dot_product_attention(q, k, v)
         else:
             out = self.position.attend(q, k, v, grid)
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
         return projected
+
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
+        """Attention whose heads are mixed around the softmax: the position joins before, as in the plain one."""
+        assert self.mix is not None
+        q = q * self.value.head_dim**-0.5
+        scores = q @ k.transpose(-2, -1)  # (B, heads, N, N)
+        if self.position is None:
+            mixed: Tensor = self.mix(scores) @ v
+            return mixed
+        weights = self.mix(self.position.add_to_scores(scores, q, grid))
+        out: Tensor = self.position.add_to_values(weights @ v, weights, grid)
+        return out

@@ -48,6 +48,18 @@ class RelativePositionTables(nn.Module):
         joined: Tensor = out + self._value_terms(masses, grid)
         return joined
 
+    def add_to_scores(self, scores: Tensor, q: Tensor, grid: Grid) -> Tensor:
+        """The scores (B, heads, N, N) with the terms of the keys; q, scaled as it was for them, is (B, heads, N, head_dim)."""
+        if "key" not in self.value.sides:
+            return scores
+        return scores + self._key_terms(q, grid) @ one_hot_places(grid, q).T
+
+    def add_to_values(self, out: Tensor, weights: Tensor, grid: Grid) -> Tensor:
+        """What was attended (B, heads, N, head_dim) with the terms of the values; weights are (B, heads, N, N)."""
+        if "value" not in self.value.sides:
+            return out
+        return out + self._value_terms(weights @ one_hot_places(grid, weights), grid)
+
     def _table(self, side: str, table: str) -> Tensor:
         parameter: Tensor = getattr(self, f"{side}_{table}")
         return parameter

@@ -9,7 +9,6 @@ from typing import Any
 from vitesse.arch import Backbone, Options, picks, resolve, sample
 from vitesse.errors import VitesseError
 from vitesse.search.candidate import Feasible
-from vitesse.search.genome import ordered
 
 DRAWS = 100  # for each network asked for; a draw and its cost by formula take well below a millisecond
 REPAIRS = 10
@@ -56,7 +55,7 @@ def _one_step_smaller(space: Backbone, arch: Backbone, rng: random.Random) -> Ba
     known, smaller = picks(space, arch), dict[str, Any]()
 
     def note(path: str, choice: Options) -> Any:
-        options = ordered(choice.options)
+        options = choice.ordered
         place = options.index(known[path])
         if place:
             smaller[path] = options[place - 1]
@@ -69,7 +68,7 @@ def _one_step_smaller(space: Backbone, arch: Backbone, rng: random.Random) -> Ba
     wanted = {**known, path: smaller[path]}
 
     def pick(path: str, choice: Options) -> Any:
-        options = ordered(choice.options)
+        options = choice.ordered
         # A smaller operation may open decisions that the former one had not.
         return wanted[path] if wanted.get(path) in options else options[0]
 

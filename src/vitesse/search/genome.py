@@ -10,12 +10,6 @@ from vitesse.arch import Backbone, Options, picks, resolve, size
 Genes = dict[str, tuple[Any, ...]]
 
 
-def ordered(options: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Options from small to large: sorted where they are numbers, as they were written where they are not."""
-    numbers = all(isinstance(option, (int, float)) for option in options)
-    return tuple(sorted(options)) if numbers else options
-
-
 def genes(space: Backbone) -> Genes:
     """Every decision that any network of the space takes: its options by path, from small to large."""
     found: Genes = {}
@@ -24,12 +18,13 @@ def genes(space: Backbone) -> Genes:
         held = waiting.pop()
 
         def pick(path: str, choice: Options, held: dict[str, Any] = held) -> Any:
-            options = ordered(choice.options)
-            if path not in found:
-                waiting.extend({**held, path: option} for option in options[:-1] if size(option) > 1)
-            known = found.get(path, ())
-            found[path] = known + tuple(option for option in options if option not in known)
-            return held.get(path, options[-1])  # the greatest: the deepest network takes the most decisions
+            options, known = choice.ordered, found.get(path, ())
+            new = tuple(option for option in options if option not in known)
+            found[path] = known + new
+            # Outside blocks (a depth, how many blocks share weights) any option may open and close others.
+            waiting.extend({**held, path: option} for option in new if size(option) > 1 or ".blocks." not in path)
+            taken = held.get(path, options[-1])  # the greatest: it takes the most decisions
+            return taken if taken in options else options[-1]
 
         resolve(space, pick)
     return found

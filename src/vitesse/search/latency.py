@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from vitesse.arch import MLP, Attention, Backbone, Options, cost, resolve
 from vitesse.errors import UsageError
-from vitesse.search.genome import ordered
 
 Array = NDArray[np.float64]
 PENALTIES = tuple(float(penalty) for penalty in np.logspace(-4, 3, 15))
@@ -107,7 +106,7 @@ def _sized(space: Backbone, share: float, rng: random.Random) -> Backbone:
     """A random network whose decisions lie about `share` of the way from the smallest option to the largest."""
 
     def pick(path: str, choice: Options) -> Any:
-        options = ordered(choice.options)
+        options = choice.ordered
         return options[sum(rng.random() < share for _ in options[1:])]
 
     return resolve(space, pick)
