@@ -6,16 +6,28 @@ import dataclasses
 import json
 from typing import Any
 
-from vitesse.arch.attention import Attention, RelativePosition
+from vitesse.arch.attention import Attention
 from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, Stage
 from vitesse.arch.choice import Options
 from vitesse.arch.mlp import MLP
 from vitesse.arch.operation import LayerNorm
+from vitesse.arch.position import ImageRelativePosition, RelativePosition
 
 VERSION = 1
 KINDS = {
     kind.__name__: kind
-    for kind in (Attention, Backbone, Block, Head, LayerNorm, MLP, PatchEmbed, RelativePosition, Stage)
+    for kind in (
+        Attention,
+        Backbone,
+        Block,
+        Head,
+        ImageRelativePosition,
+        LayerNorm,
+        MLP,
+        PatchEmbed,
+        RelativePosition,
+        Stage,
+    )
 }
 
 

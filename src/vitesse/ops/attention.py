@@ -5,8 +5,18 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vitesse.arch import Attention, Grid
+from vitesse.arch import Attention, Grid, ImageRelativePosition, RelativePosition
+from vitesse.ops.image_position import ImagePositionTables
 from vitesse.ops.relative_position import RelativePositionTables
+
+
+def position_tables(
+    value: RelativePosition | ImageRelativePosition, heads: int, head_dim: int
+) -> RelativePositionTables | ImagePositionTables:
+    """The tables behind the value; both attend with (q, k, v, grid)."""
+    if isinstance(value, RelativePosition):
+        return RelativePositionTables(value, head_dim)
+    return ImagePositionTables(value, heads, head_dim)
 
 
 class SelfAttention(nn.Module):
@@ -23,7 +33,7 @@ class SelfAttention(nn.Module):
             self.k_norm = nn.LayerNorm(value.head_dim, eps=value.norm.eps if value.norm else 1e-6)
         self.position = None
         if value.position is not None:
-            self.position = RelativePositionTables(value.position, value.head_dim)
+            self.position = position_tables(value.position, value.heads, value.head_dim)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed); `grid` says how the N tokens lie on the map."""
