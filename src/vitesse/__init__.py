@@ -17,6 +17,7 @@ from vitesse.arch import Choice as Choice
 from vitesse.arch import Cost as Cost
 from vitesse.arch import Head as Head
 from vitesse.arch import HeadMix as HeadMix
+from vitesse.arch import ImageRelativePosition as ImageRelativePosition
 from vitesse.arch import LayerNorm as LayerNorm
 from vitesse.arch import LocalMix as LocalMix
 from vitesse.arch import PatchEmbed as PatchEmbed

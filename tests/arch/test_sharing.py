@@ -183,7 +183,8 @@ def test_every_way_to_choose_stays_inside(space: Backbone) -> None:
     assert {path for path in table if path.endswith(".heads")} == {f"stages.0.blocks.{b}.0.heads" for b in (0, 2, 3, 4)}
     for _ in range(200):
         a, b = sample(space, rng), sample(space, rng)
-        assert resolve(space, lambda path, choice, known=picks(space, a): known[path]) == a
+        known = picks(space, a)
+        assert resolve(space, lambda path, choice, known=known: known[path]) == a
         assert decode(space, encode(space, a, table), table) == a
         for child in (mutate(space, a, rng, stage_rate=0.5, block_rate=0.2), cross(space, a, b, rng)):
             assert contains(space, child)

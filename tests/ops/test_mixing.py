@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import Attention, Grid, HeadMix, LocalMix, RelativePosition
+from vitesse.arch import Attention, Grid, HeadMix, ImageRelativePosition, LocalMix, RelativePosition
 from vitesse.ops.attention import SelfAttention
 from vitesse.ops.mixing import HeadMap, LocalMixing
 
@@ -14,7 +16,7 @@ GRID = Grid(2, 3, 1)
 X = torch.randn(2, GRID.tokens, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def attention(mix: HeadMix | None, position: RelativePosition | None = None) -> SelfAttention:
+def attention(mix: HeadMix | None, position: RelativePosition | ImageRelativePosition | None = None) -> SelfAttention:
     torch.manual_seed(0)
     made = SelfAttention(Attention(heads=3, head_dim=4, mix=mix, position=position), 12).double()
     for parameter in made.parameters():
@@ -42,11 +44,21 @@ def test_heads_are_mixed_as_defined(places: tuple[bool, bool], bias: bool) -> No
     torch.testing.assert_close(module(X, GRID), by_definition(module, X), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("on", ["k", "v", "kv"])
-def test_identity_mixes_nothing_beside_positions(on: str) -> None:
+IMAGE = partial(ImageRelativePosition, beta=2.0, gamma=8.0)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        *(RelativePosition(reach=1, on=on) for on in ("k", "v", "kv")),  # type: ignore[arg-type]
+        *(IMAGE(on="qkv", method=method) for method in ("product", "cross", "euclidean")),  # type: ignore[arg-type]
+        IMAGE(on="qk", mode="bias", shared=False),
+    ],
+    ids=str,
+)
+def test_identity_mixes_nothing_beside_positions(position: RelativePosition | ImageRelativePosition) -> None:
     """The explicit attention with relative position is the fused one."""
-    plain = attention(None, RelativePosition(reach=1, on=on))  # type: ignore[arg-type]
-    mixed = attention(HeadMix(bias=True), RelativePosition(reach=1, on=on))  # type: ignore[arg-type]
+    plain, mixed = attention(None, position), attention(HeadMix(bias=True), position)
     fresh = SelfAttention(mixed.value, 12).double().state_dict()
     mixed.load_state_dict({name: w for name, w in fresh.items() if "mix." in name} | plain.state_dict())
     torch.testing.assert_close(mixed(X, GRID), plain(X, GRID), rtol=1e-10, atol=1e-12)

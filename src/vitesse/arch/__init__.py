@@ -1,7 +1,6 @@
 """Architectures and spaces as values: standard library only, imported in milliseconds."""
 
 from vitesse.arch.attention import Attention as Attention
-from vitesse.arch.attention import RelativePosition as RelativePosition
 from vitesse.arch.axes import Axis as Axis
 from vitesse.arch.axes import Shape as Shape
 from vitesse.arch.axes import parameters as parameters
@@ -25,6 +24,8 @@ from vitesse.arch.mlp import MLP as MLP
 from vitesse.arch.operation import Grid as Grid
 from vitesse.arch.operation import LayerNorm as LayerNorm
 from vitesse.arch.operation import Operation as Operation
+from vitesse.arch.position import ImageRelativePosition as ImageRelativePosition
+from vitesse.arch.position import RelativePosition as RelativePosition
 from vitesse.arch.space import contains as contains
 from vitesse.arch.space import cross as cross
 from vitesse.arch.space import largest as largest

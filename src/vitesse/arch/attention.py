@@ -1,4 +1,4 @@
-"""Multi-head self-attention as a value, and the relative position that it may carry."""
+"""Multi-head self-attention as a value."""
 
 from __future__ import annotations
 
@@ -9,38 +9,7 @@ from typing import ClassVar, Literal
 from vitesse.arch.choice import among, every, instances, require
 from vitesse.arch.mixing import HeadMix
 from vitesse.arch.operation import Grid, LayerNorm, Operation, Role
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RelativePosition:
-    """Relative position as a row table plus a column table (AutoFormer, section 3; Shaw et al. 2018 in two dimensions).
-
-    Distances beyond `reach` count as `reach`. Pairs with an extra token (class) share one entry of their own.
-    `on` says what the vectors join: the keys ("k"), the values ("v") or both ("kv").
-    """
-
-    reach: int = 14
-    on: Literal["k", "v", "kv"] = "kv"
-
-    def __post_init__(self) -> None:
-        require(
-            self,
-            reach=(every(self.reach, int, 1), "must be an integer of at least 1"),
-            on=(among(self.on, "k", "v", "kv"), 'must be "k", "v" or "kv"'),
-        )
-
-    @property
-    def sides(self) -> tuple[str, ...]:
-        """The names of what it joins: "key", "value" or both."""
-        return tuple({"k": "key", "v": "value"}[side] for side in self.on)
-
-    def axes(self) -> dict[str, str]:
-        # Pairs with an extra token use the sum of two vectors, one of each table's, as published.
-        tables = {"rows": "reach, head_dim", "columns": "reach, head_dim", "extra": "table, head_dim"}
-        return {f"{side}_{table}": axes for side in self.sides for table, axes in tables.items()}
-
-    def sizes(self) -> dict[str, int]:
-        return {"reach": 2 * self.reach + 1, "table": 2}
+from vitesse.arch.position import ImageRelativePosition, RelativePosition
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +32,7 @@ class Attention(Operation):
     head_dim: int = 64
     bias: bool | Literal["packed"] = True
     qk_norm: bool = False
-    position: RelativePosition | None = None
+    position: RelativePosition | ImageRelativePosition | None = None
     mix: HeadMix | None = None
     layer_scale: bool = False
     norm: LayerNorm | None = LayerNorm()
@@ -75,7 +44,10 @@ class Attention(Operation):
             head_dim=(every(self.head_dim, int, 1), "must be an integer of at least 1"),
             bias=(among(self.bias, True, False, "packed"), 'must be True, False or "packed"'),
             qk_norm=(among(self.qk_norm, True, False), "must be True or False"),
-            position=(instances(self.position, RelativePosition, type(None)), "must be a RelativePosition or None"),
+            position=(
+                instances(self.position, RelativePosition, ImageRelativePosition, type(None)),
+                "must be a RelativePosition, an ImageRelativePosition or None",
+            ),
             mix=(instances(self.mix, HeadMix, type(None)), "must be a HeadMix or None"),
             layer_scale=(among(self.layer_scale, True, False), "must be True or False"),
             norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
@@ -102,12 +74,12 @@ class Attention(Operation):
     def macs(self, embed: int, grid: Grid) -> int:
         width = self.heads * self.head_dim
         projections = grid.tokens * embed * 4 * width
-        # By definition each query meets a relative vector for each key: as many products as the scores themselves.
-        products = 2 + (len(self.position.sides) if self.position is not None else 0)
-        mixing = len(self.mix.places) * self.heads**2 if self.mix is not None else 0
-        return projections + (products * width + mixing) * grid.tokens**2
+        relative = self.position.macs(width, grid) if self.position is not None else 0
+        mixing = len(self.mix.places) * self.heads**2 * grid.tokens**2 if self.mix is not None else 0
+        return projections + 2 * grid.tokens**2 * width + relative + mixing
 
     def working_set(self, embed: int, grid: Grid) -> int:
         width = self.heads * self.head_dim
+        relative = self.position.working_set(self.heads, grid) if self.position is not None else 0
         maps = 2 if self.mix is not None else 1  # of the heads, before and behind the mixing
-        return grid.tokens * (embed + 4 * width) + maps * self.heads * grid.tokens**2
+        return grid.tokens * (embed + 4 * width) + maps * self.heads * grid.tokens**2 + relative

@@ -240,6 +240,22 @@ class Backbone:
                     f'Head(pool="{pool}") reads the first tokens, which must be {read}, but PatchEmbed.tokens is '
                     f'{self.stem.tokens}. Put them first, or pool by "mean".'
                 )
+        _require_entries(self)
+
+
+def _require_entries(arch: Backbone) -> None:
+    """Relative positions need an entry for pairs with an extra token wherever the stem makes extra tokens."""
+    if not arch.stem.tokens:
+        return
+    for stage in arch.stages:
+        blocks = [item for block in stage.blocks for item in options(block)]
+        operations = [item for block in blocks for branch in block.branches for item in options(branch)]
+        positions = [item for value in operations for item in options(getattr(value, "position", None))]
+        if not all(all(options(getattr(position, "extra", True))) for position in positions):
+            raise ValueError(
+                f"Relative positions meet the extra tokens {arch.stem.tokens} of PatchEmbed, but have no entry for them "
+                "(extra=False). Take extra=True, or PatchEmbed(tokens=())."
+            )
 
 
 def require_closed(value: object, what: str) -> None:

@@ -6,12 +6,13 @@ import dataclasses
 import json
 from typing import Any
 
-from vitesse.arch.attention import Attention, RelativePosition
+from vitesse.arch.attention import Attention
 from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, Stage
 from vitesse.arch.choice import Options
 from vitesse.arch.mixing import HeadMix, LocalMix
 from vitesse.arch.mlp import MLP
 from vitesse.arch.operation import LayerNorm
+from vitesse.arch.position import ImageRelativePosition, RelativePosition
 
 VERSION = 1
 VALUES = (
@@ -20,6 +21,7 @@ VALUES = (
     Block,
     Head,
     HeadMix,
+    ImageRelativePosition,
     LayerNorm,
     LocalMix,
     MLP,

@@ -5,9 +5,19 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vitesse.arch import Attention, Grid
+from vitesse.arch import Attention, Grid, ImageRelativePosition, RelativePosition
+from vitesse.ops.image_position import ImagePositionTables
 from vitesse.ops.mixing import HeadMixing
 from vitesse.ops.relative_position import RelativePositionTables
+
+
+def position_tables(
+    value: RelativePosition | ImageRelativePosition, heads: int, head_dim: int
+) -> RelativePositionTables | ImagePositionTables:
+    """The tables behind the value; both attend with (q, k, v, grid)."""
+    if isinstance(value, RelativePosition):
+        return RelativePositionTables(value, head_dim)
+    return ImagePositionTables(value, heads, head_dim)
 
 
 class SelfAttention(nn.Module):
@@ -24,7 +34,7 @@ class SelfAttention(nn.Module):
             self.k_norm = nn.LayerNorm(value.head_dim, eps=value.norm.eps if value.norm else 1e-6)
         self.position = None
         if value.position is not None:
-            self.position = RelativePositionTables(value.position, value.head_dim)
+            self.position = position_tables(value.position, value.heads, value.head_dim)
         self.mix = None if value.mix is None else HeadMixing(value.mix, value.heads)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -47,9 +57,13 @@ class SelfAttention(nn.Module):
         assert self.mix is not None
         q = q * self.value.head_dim**-0.5
         scores = q @ k.transpose(-2, -1)  # (B, heads, N, N)
-        if self.position is None:
-            mixed: Tensor = self.mix(scores) @ v
-            return mixed
-        weights = self.mix(self.position.add_to_scores(scores, q, grid))
-        out: Tensor = self.position.add_to_values(weights @ v, weights, grid)
+        position, sides = self.position, self.value.position.sides if self.value.position is not None else ()
+        if position is not None and "key" in sides:
+            scores = scores + position.key_terms(q, grid)
+        if isinstance(position, ImagePositionTables) and "query" in sides:
+            scores = scores + position.query_terms(k * self.value.head_dim**-0.5, grid)
+        weights = self.mix(scores)
+        out: Tensor = weights @ v
+        if position is not None and "value" in sides:
+            out = out + position.value_terms(weights, grid).to(v.dtype)
         return out
