@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 
 def weights(key: str, shape: Sequence[int], kind: str, a: float, b: float) -> NDArray[np.float32]:
-    """The tensor of that key: "n" is normal with deviation `a` and mean `b`, "u" uniform in [a, b)."""
+    """The tensor of that key: "n" is normal with deviation `a` and mean `b`, "u" uniform in [a, b), "e" the identity on the
+    first two axes plus noise of deviation `a`."""
     random = np.random.RandomState((zlib.crc32(key.encode()) + 7919) % 2**32)
     values = {
         "n": lambda: random.standard_normal(shape) * a + b,
         "u": lambda: random.random_sample(shape) * (b - a) + a,
+        "e": lambda: random.standard_normal(shape) * a + np.eye(*shape[:2]).reshape(shape),
     }
     return values[kind]().astype(np.float32)
 

@@ -24,6 +24,10 @@ def test_counts_are_those_of_the_published_code() -> None:
     assert counted["deit_tiny_patch16_224"] == (5_717_416, 1_253_683_200)
     assert counted["deit_small_patch16_224"] == (22_050_664, 4_598_882_304)
     assert counted["deit_base_patch16_224"] == (86_567_656, 17_563_828_224)
+    assert counted["mini_deit_tiny_patch16_224"] == (3_090_304, 1_276_989_312)
+    assert counted["mini_deit_small_patch16_224"] == (11_450_824, 4_651_473_408)
+    assert counted["mini_deit_base_patch16_224"] == (44_098_408, 17_692_925_952)
+    assert counted["mini_deit_base_patch16_384"] == (44_390_248, 56_784_893_952)
 
 
 def test_published_figures_stand_beside_the_counted_ones() -> None:

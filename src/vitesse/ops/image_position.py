@@ -105,7 +105,10 @@ class ImagePositionTables(nn.Module):
         """For each table of a side how pairs find their entry, and the entries that they can find, (H, n, head_dim)."""
         value = self.value
         if value.method == "cross":
-            return [("cross_rows", self._entries(side, "rows", 0)), ("cross_columns", self._entries(side, "columns", 1))]
+            return [
+                ("cross_rows", self._entries(side, "rows", 0)),
+                ("cross_columns", self._entries(side, "columns", 1)),
+            ]
         return [(value.method, self._entries(side, "table", 0))]
 
     def _entries(self, side: str, table: str, which: int) -> Tensor:

@@ -92,7 +92,9 @@ def relative_terms(x: Tensor, tables: ByPlace, grid: Grid) -> Tensor:
     by_row = torch.einsum("bhrcd,hrsd->bhrcs", patches, rows)
     by_column = torch.einsum("bhrcd,hcsd->bhrcs", patches, columns)
     terms = torch.cat([by_row, by_column], -1).flatten(2, 3)
-    pair = torch.einsum("bhnd,hd->bhn", x, extra)[..., None]  # (B, heads, N, 1): with the vector of pairs that hold an extra token
+    pair = torch.einsum("bhnd,hd->bhn", x, extra)[
+        ..., None
+    ]  # (B, heads, N, 1): with the vector of pairs that hold an extra token
     if grid.extra:
         # An extra token meets it whatever row the other one is in, and nothing more for its column.
         head = pair[:, :, : grid.extra].expand(-1, -1, -1, grid.rows)

@@ -22,6 +22,10 @@ from vitesse.zoo.deit import deit_tiny_distilled_patch16_224 as deit_tiny_distil
 from vitesse.zoo.deit import deit_tiny_patch16_224 as deit_tiny_patch16_224
 from vitesse.zoo.families import published_arch as published_arch
 from vitesse.zoo.families import published_cost as published_cost
+from vitesse.zoo.minideit import mini_deit_base_patch16_224 as mini_deit_base_patch16_224
+from vitesse.zoo.minideit import mini_deit_base_patch16_384 as mini_deit_base_patch16_384
+from vitesse.zoo.minideit import mini_deit_small_patch16_224 as mini_deit_small_patch16_224
+from vitesse.zoo.minideit import mini_deit_tiny_patch16_224 as mini_deit_tiny_patch16_224
 from vitesse.zoo.published import models as models
 from vitesse.zoo.spaces import arch_named as arch_named
 from vitesse.zoo.spaces import space_named as space_named

@@ -15,6 +15,12 @@ from vitesse.zoo.deit import (
     deit_tiny_distilled_patch16_224,
     deit_tiny_patch16_224,
 )
+from vitesse.zoo.minideit import (
+    mini_deit_base_patch16_224,
+    mini_deit_base_patch16_384,
+    mini_deit_small_patch16_224,
+    mini_deit_tiny_patch16_224,
+)
 
 
 class MakeArch(Protocol):
@@ -67,6 +73,7 @@ class Model:
 
 
 _AUTOFORMER = "README of the published AutoFormer code; macs: AutoFormer paper, arXiv 2107.00651"
+_MINIVIT = "README of the published MiniViT code (paper: arXiv 2204.07154)"
 _DEIT = "DeiT paper, arXiv 2012.12877"
 _DEIT_PVT = f"{_DEIT}; macs: PVT paper, arXiv 2102.12122"
 _DEIT_SWIN = f"{_DEIT}; macs: Swin paper, arXiv 2103.14030"
@@ -89,6 +96,10 @@ MODELS = (
     Model("deit", deit_tiny_distilled_patch16_224, Figures(6e6, None, 74.5, _DEIT)),
     Model("deit", deit_small_distilled_patch16_224, Figures(22e6, None, 81.2, _DEIT)),
     Model("deit", deit_base_distilled_patch16_224, Figures(87e6, None, 83.4, _DEIT)),
+    Model("minideit", mini_deit_tiny_patch16_224, Figures(3e6, None, 73.0, _MINIVIT)),
+    Model("minideit", mini_deit_small_patch16_224, Figures(11e6, None, 80.9, _MINIVIT)),
+    Model("minideit", mini_deit_base_patch16_224, Figures(44e6, None, 83.2, _MINIVIT)),
+    Model("minideit", mini_deit_base_patch16_384, Figures(44e6, None, 84.9, _MINIVIT)),
 )
 
 

@@ -155,6 +155,7 @@ def _features(arch: Backbone, rates: list[float], indices: int | Sequence[int]) 
 
     stage = arch.stages[0]
     taken, last = feature_take_indices(stage.depth, indices if isinstance(indices, int) else list(indices))
-    cut = replace(stage, depth=last + 1, block=stage.blocks[: last + 1])
+    depth = -(-(last + 1) // stage.group) * stage.group  # blocks that share weights stay together
+    cut = replace(stage, depth=depth, block=stage.blocks[:depth])
     headless = replace(arch, stages=(cut,), head=replace(arch.head, classes=0, norm=None))
     return FeatureGetterNet(build(headless, drop_path=rates), out_indices=tuple(taken))
