@@ -14,12 +14,17 @@ from vitesse.arch import Backbone as Backbone
 from vitesse.arch import Block as Block
 from vitesse.arch import Budget as Budget
 from vitesse.arch import Choice as Choice
+from vitesse.arch import ConvStem as ConvStem
 from vitesse.arch import Cost as Cost
+from vitesse.arch import Downsample as Downsample
 from vitesse.arch import Head as Head
 from vitesse.arch import LayerNorm as LayerNorm
+from vitesse.arch import LocalConv as LocalConv
+from vitesse.arch import MBConv as MBConv
 from vitesse.arch import PatchEmbed as PatchEmbed
 from vitesse.arch import RelativePosition as RelativePosition
 from vitesse.arch import Stage as Stage
+from vitesse.arch import WindowAttention as WindowAttention
 from vitesse.arch import cost as cost
 from vitesse.arch import cross as cross
 from vitesse.arch import from_json as from_json

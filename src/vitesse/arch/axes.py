@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from vitesse.arch.backbone import Backbone, Head, PatchEmbed, require_closed
-from vitesse.arch.operation import Operation
+from vitesse.arch.convolution import ConvStem
+from vitesse.arch.operation import Down, Operation, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Axis:
         return self.name.rpartition(".")[2]
 
 
-# A parameter's shape: for each dimension the axes whose product it is, the slowest first.
+# A parameter's shape: for each dimension the axes whose product it is, the slowest first; one entry where there are none.
 Shape = tuple[tuple[Axis, ...], ...]
 
 
@@ -39,13 +40,38 @@ def parameters(arch: object) -> dict[str, Shape]:
 @parameters.register
 def _(arch: Backbone) -> dict[str, Shape]:
     require_closed(arch, "parameters")
-    first, last = arch.stages[0], arch.stages[-1]
-    table = part_parameters("stem", arch.stem, first.dim, "stages.0.embed")
+    table = part_parameters("stem", arch.stem, arch.stages[0].dim, _embed(0))
     for s, stage in enumerate(arch.stages):
+        if stage.down is not None:
+            table |= down_parameters(f"stages.{s}.down", stage.down, _previous(arch, s), (_embed(s), stage.dim))
         for b, block in enumerate(stage.blocks):
             for k, operation in enumerate(block.branches):
-                table |= branch_parameters(f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, f"stages.{s}.embed")
-    return table | part_parameters("head", arch.head, last.dim, f"stages.{len(arch.stages) - 1}.embed")
+                table |= branch_parameters(f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, _embed(s))
+    last = len(arch.stages) - 1
+    return table | part_parameters("head", arch.head, arch.stages[last].dim, _embed(last))
+
+
+@singledispatch
+def buffers(arch: object) -> dict[str, Shape]:
+    """Name and shape of what is stored with the parameters but not learned (running statistics)."""
+    raise TypeError(f"buffers() takes an architecture, but got a {type(arch).__name__}.")
+
+
+@buffers.register
+def _(arch: Backbone) -> dict[str, Shape]:
+    require_closed(arch, "buffers")
+    first = arch.stages[0].dim
+    table = _shapes("stem", arch.stem.buffers(), arch.stem.sizes(first), {"embed": _embed(0)})
+    for s, stage in enumerate(arch.stages):
+        if stage.down is not None:
+            previous, before = _previous(arch, s)
+            sizes, streams = stage.down.sizes(before, stage.dim), {"previous": previous, "embed": _embed(s)}
+            table |= _shapes(f"stages.{s}.down", stage.down.buffers(), sizes, streams)
+        for b, block in enumerate(stage.blocks):
+            for k, operation in enumerate(block.branches):
+                sizes, streams = operation.sizes(stage.dim), {"embed": _embed(s)}
+                table |= _shapes(f"stages.{s}.blocks.{b}.{k}", operation.buffers(), sizes, streams, within="op.")
+    return table
 
 
 def count(shapes: Mapping[str, Shape]) -> int:
@@ -57,21 +83,40 @@ def branch_parameters(prefix: str, operation: Operation, embed: int, scope: str)
     """The parameters of one residual branch: norm, operation, layer scale; `scope` names the embedding's axis."""
     vector: Shape = ((Axis(scope, embed),),)
     table = {} if operation.norm is None else {f"{prefix}.norm.weight": vector, f"{prefix}.norm.bias": vector}
-    table |= {
-        f"{prefix}.op.{name}": _shape(axes, operation.sizes(embed), scope, prefix)
-        for name, axes in operation.axes().items()
-    }
+    table |= _shapes(prefix, operation.axes(), operation.sizes(embed), {"embed": scope}, within="op.")
     return table | ({f"{prefix}.scale": vector} if operation.layer_scale else {})
 
 
-def part_parameters(prefix: str, value: PatchEmbed | Head, embed: int, scope: str) -> dict[str, Shape]:
+def down_parameters(prefix: str, down: Down, before: tuple[str, int], after: tuple[str, int]) -> dict[str, Shape]:
+    """The parameters of what leads into a stage; `before` and `after` name the two streams' axes and say their widths."""
+    streams = {"previous": before[0], "embed": after[0]}
+    return _shapes(prefix, down.axes(), down.sizes(before[1], after[1]), streams)
+
+
+def part_parameters(prefix: str, value: PatchEmbed | ConvStem | Head, embed: int, scope: str) -> dict[str, Shape]:
     """The parameters of a stem or a head."""
-    return {f"{prefix}.{name}": _shape(axes, value.sizes(embed), scope, prefix) for name, axes in value.axes().items()}
+    return _shapes(prefix, value.axes(), value.sizes(embed), {"embed": scope})
 
 
-def _shape(axes: str, sizes: Mapping[str, int], scope: str, prefix: str) -> Shape:
-    """Read `"three heads head_dim, embed"`; the embedding is shared along the stage, all else is the operation's own."""
+def _embed(stage: int) -> str:
+    return f"stages.{stage}.embed"
+
+
+def _previous(arch: Backbone, stage: int) -> tuple[str, int]:
+    """The axis and the width of the stream that comes into a stage."""
+    return _embed(stage - 1), arch.stages[stage - 1].dim
+
+
+def _shapes(
+    prefix: str, table: Table, sizes: Mapping[str, int], streams: Mapping[str, str], *, within: str = ""
+) -> dict[str, Shape]:
+    return {f"{prefix}.{within}{name}": _shape(axes, sizes, streams, prefix) for name, axes in table.items()}
+
+
+def _shape(axes: str, sizes: Mapping[str, int], streams: Mapping[str, str], prefix: str) -> Shape:
+    """Read `"three heads head_dim, embed"`; streams are shared along their stages, all else is the part's own."""
+    dimensions = axes.split(",") if axes else []  # a lone number has none
     return tuple(
-        tuple(Axis(scope if kind == "embed" else f"{prefix}.{kind}", sizes[kind]) for kind in dimension.split())
-        for dimension in axes.split(",")
+        tuple(Axis(streams.get(kind, f"{prefix}.{kind}"), sizes[kind]) for kind in dimension.split() if kind != "1")
+        for dimension in dimensions
     )

@@ -9,13 +9,18 @@ from typing import Any
 from vitesse.arch.attention import Attention, RelativePosition
 from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, Stage
 from vitesse.arch.choice import Options
+from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
 from vitesse.arch.mlp import MLP
 from vitesse.arch.operation import LayerNorm
+from vitesse.arch.window_attention import WindowAttention
 
 VERSION = 1
 KINDS = {
     kind.__name__: kind
-    for kind in (Attention, Backbone, Block, Head, LayerNorm, MLP, PatchEmbed, RelativePosition, Stage)
+    for kind in (
+        *(Attention, Backbone, Block, ConvStem, Downsample, Head, LayerNorm, LocalConv, MBConv, MLP),
+        *(PatchEmbed, RelativePosition, Stage, WindowAttention),
+    )
 }
 
 
@@ -24,11 +29,15 @@ def to_data(value: Any) -> Any:
     if isinstance(value, Options):
         return {"type": "Choice", "options": [to_data(option) for option in value.options]}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: to_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if _told(value, field)}
+        return {"type": type(value).__name__, **{name: to_data(item) for name, item in fields.items()}}
     if isinstance(value, (tuple, list)):
         return [to_data(item) for item in value]
     return value
+
+
+def _told(value: Any, field: dataclasses.Field[Any]) -> bool:
+    return not field.metadata.get("quiet") or bool(getattr(value, field.name) != field.default)
 
 
 def from_data(data: Any, where: str = "arch") -> Any:

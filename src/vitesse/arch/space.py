@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from vitesse.arch.backbone import Backbone, Stage, has_choice
-from vitesse.arch.choice import Options
+from vitesse.arch.backbone import Backbone, Stage
+from vitesse.arch.choice import Options, has_choice
 
 Pick = Callable[[str, Options], Any]
 V = TypeVar("V")
@@ -17,8 +17,8 @@ V = TypeVar("V")
 def resolve(space: V, pick: Pick) -> V:
     """Close every choice of `space` with `pick(path, choice)`.
 
-    Only active decisions are asked for, in a fixed order: a stage's width, its depth, then its blocks up to that depth.
-    Paths read like `stages.0.depth` and `stages.0.blocks.3.0.heads`.
+    Only active decisions are asked for, in a fixed order: a stage's width, its depth, what leads into it, then its blocks
+    up to that depth. Paths read like `stages.0.depth` and `stages.0.blocks.3.0.heads`.
     """
     closed: V = _resolve(space, "", pick)
     return closed
@@ -30,8 +30,9 @@ def _resolve(node: Any, path: str, pick: Pick) -> Any:
     if isinstance(node, Stage):
         dim = _resolve(node.dim, f"{path}.dim", pick)
         depth = _resolve(node.depth, f"{path}.depth", pick)
+        down = _resolve(node.down, f"{path}.down", pick)
         blocks = tuple(_resolve(block, f"{path}.blocks.{b}", pick) for b, block in enumerate(node.blocks[:depth]))
-        return Stage(dim=dim, depth=depth, block=blocks)
+        return dataclasses.replace(node, dim=dim, depth=depth, block=blocks, down=down)
     if isinstance(node, tuple):
         return tuple(_resolve(item, f"{path}.{i}", pick) for i, item in enumerate(node))
     if not has_choice(node):
@@ -58,6 +59,7 @@ def _match(node: Any, value: Any, path: str, found: dict[str, Any]) -> None:
     elif isinstance(node, Stage) and isinstance(value, Stage):
         _match(node.dim, value.dim, f"{path}.dim", found)
         _match(node.depth, value.depth, f"{path}.depth", found)
+        _match(node.down, value.down, f"{path}.down", found)
         for b, (block, chosen) in enumerate(zip(node.blocks, value.blocks, strict=False)):
             _match(block, chosen, f"{path}.blocks.{b}", found)
     elif isinstance(node, tuple) and isinstance(value, tuple) and len(node) == len(value):
@@ -147,7 +149,7 @@ def size(space: Any) -> int:
         return sum(size(option) for option in space.options)
     if isinstance(space, Stage):
         depths = space.depth.options if isinstance(space.depth, Options) else (space.depth,)
-        return size(space.dim) * sum(size(space.blocks[:depth]) for depth in depths)
+        return size(space.dim) * size(space.down) * sum(size(space.blocks[:depth]) for depth in depths)
     if isinstance(space, tuple):
         total = 1
         for item in space:

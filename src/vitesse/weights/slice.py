@@ -13,8 +13,9 @@ from torch import Tensor
 from vitesse.arch import Axis, Shape
 from vitesse.errors import VitesseError
 
-# How an axis that shrinks is cut. Most keep their first entries; a table of distances keeps its centre, distance 0.
-CENTRED = frozenset({"reach"})
+# How an axis that shrinks is cut. Most keep their first entries (a table of unsigned distances, too: the small ones); a
+# table of signed distances and a kernel keep their centre.
+CENTRED = frozenset({"reach", "kernel"})
 # Axes of these kinds mean something entry by entry: they cannot be cut at all.
 FIXED = frozenset({"three", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"})
 

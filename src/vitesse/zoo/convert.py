@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from vitesse.errors import VitesseError
 from vitesse.zoo.autoformer_weights import autoformer
-from vitesse.zoo.families import require_family
+from vitesse.zoo.tinyvit_weights import tinyvit
+
+FAMILIES: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], nn.Module]] = {
+    "autoformer": autoformer,
+    "tinyvit": tinyvit,
+}
 
 
 def from_published(family: str, state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -> nn.Module:
@@ -16,8 +22,9 @@ def from_published(family: str, state_dict: Mapping[str, Tensor], config: Mappin
 
     `config` holds the arguments of the published constructor and beside them, where there are any, the `choices`.
     "autoformer" gives a `Supernet` as large as its storage, to be called as `net(images, arch)` with an arch from
-    `published_arch("autoformer", config, sampled)`. VitesseError names missing and unknown keys, other shapes, and
-    settings that are not supported.
+    `published_arch("autoformer", config, sampled)`; "tinyvit" gives a network. VitesseError names missing and unknown
+    keys, other shapes, and settings that are not supported.
     """
-    require_family(family)
-    return autoformer(state_dict, config)
+    if family not in FAMILIES:
+        raise VitesseError(f"The published family must be one of {', '.join(FAMILIES)}, but got {family!r}.")
+    return FAMILIES[family](state_dict, config)
