@@ -63,7 +63,7 @@ def test_modes_reach_every_subnet() -> None:
 def test_blocks_keep_the_rate_of_their_place() -> None:
     supernet = made(drop_path=0.3)
     plain, _ = supernet._skeleton(smallest(SPACE))
-    rates = [branch.drop_path.drop_prob for block in plain._blocks() for branch in block]  # type: ignore[attr-defined]
+    rates = [branch.drop_path.drop_prob for block in plain.stages[0].blocks for branch in block]  # type: ignore[attr-defined]
     assert rates == pytest.approx([0.0, 0.0, 0.1, 0.1])  # of four places: 0, 0.1, 0.2, 0.3
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitesse.arch import Backbone, Block, largest, parameters, smallest
+from vitesse.arch import Backbone, Block, Down, Shape, buffers, largest, parameters, smallest
 from vitesse.arch.choice import options
 from vitesse.arch.sharing import open_shares
 from vitesse.nets.build import build, drop_path_rates, skeleton
-from vitesse.nets.network import Lender, Network, make_block
+from vitesse.nets.network import Lender, Network, make_block, make_down
+from vitesse.nets.statistics import fresh, gathering
 from vitesse.weights.slice import Cut, cuts, slice_state, take_all
 
 KEPT = 1024  # skeletons: as many as a training draws its subnets from
@@ -28,43 +29,77 @@ class Supernet(nn.Module):
     with weights for every block that may be the first of a group, unless another is given that holds the space.
     Gradients flow through the slices; a block that `arch` lacks gets none at all (None, not zero), so that no optimizer
     moves it.
+
+    Running statistics of batch normalization are sliced as weights are, and training writes through the slices: they
+    become a mixture of all subnets. `statistics` gathers a subnet's own, to be handed back in when it is evaluated.
     """
 
     def __init__(self, space: Backbone, *, host: Backbone | None = None, drop_path: float = 0.0) -> None:
         super().__init__()
         self.space = space
         self.host = holding(space) if host is None else host
-        self._shapes = parameters(self.host)
+        self._shapes = _tensors(self.host)
         for end in (largest(space), smallest(space)):
-            cuts(self._shapes, parameters(end))  # refuses a host that does not hold its space
+            cuts(self._shapes, _tensors(end))  # refuses a host that does not hold its space
         depth = sum(stage.depth for stage in self.host.stages)
         # A block keeps the rate of its place in the host, however deep the subnet is (AutoFormer).
         self._rates = drop_path_rates(drop_path, depth)
         self.network = build(self.host, drop_path=self._rates)
         self._skeletons: OrderedDict[Backbone, tuple[Network, Mapping[str, Cut | None]]] = OrderedDict()
         self._blocks: dict[tuple[object, ...], nn.Module] = {}
+        self._downs: dict[tuple[int, Down, int, int], nn.Module] = {}
 
-    def forward(self, x: Tensor, arch: Backbone | None = None) -> Tensor:
-        """Images (B, C, H, W) to the logits (B, classes) of `arch`; of the host where none is named."""
-        if arch is None or arch == self.host:
+    def forward(
+        self, x: Tensor, arch: Backbone | None = None, *, statistics: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Images (B, C, H, W) to the logits (B, classes) of `arch`; of the host where none is named.
+
+        `statistics` takes the place of the running statistics of batch normalization.
+        """
+        if (arch is None or arch == self.host) and not statistics:
             logits: Tensor = self.network(x)
             return logits
-        plain, where = self._skeleton(arch)
-        weights = take_all(dict(self.network.named_parameters()), where)
+        plain, where = self._skeleton(arch or self.host)
+        weights = take_all(self._state(), where) | dict(statistics or {})
         sliced: Tensor = functional_call(plain, weights, (x,), strict=True)
         return sliced
+
+    @torch.no_grad()
+    def statistics(self, arch: Backbone, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+        """The running statistics of `arch`, gathered on `batches` of images; nothing that is stored here changes.
+
+        Empty without batch normalization. To be asked for in evaluation mode.
+        """
+        plain, where = self._skeleton(arch)
+        names = [name for name, _ in plain.named_buffers()]
+        own = fresh(take_all(self._state(), {name: where[name] for name in names}))
+        if own:
+            with gathering(plain):
+                for images in batches:
+                    self(images, arch, statistics=own)
+        return own
+
+    def _state(self) -> dict[str, Tensor]:
+        return dict(self.network.named_parameters()) | dict(self.network.named_buffers())
 
     def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Cut | None]]:
         """The network of `arch` without weights, kept for the next time, and where its weights lie in the host's."""
         if arch not in self._skeletons:
-            where = cuts(self._shapes, parameters(arch))  # refuses what is no slice
+            where = cuts(self._shapes, _tensors(arch))  # refuses what is no slice
             with torch.device("meta"):
-                plain = skeleton(arch, drop_path=self._rates, block=self._block)
+                plain = skeleton(arch, drop_path=self._rates_of(arch), block=self._block, down=self._down)
             self._skeletons[arch] = (plain.train(self.training), where)
             if len(self._skeletons) > KEPT:
                 self._skeletons.popitem(last=False)
         self._skeletons.move_to_end(arch)
         return self._skeletons[arch]
+
+    def _rates_of(self, arch: Backbone) -> list[float]:
+        """The drop-path rate of each block of `arch`: that of its place in the host."""
+        starts = [sum(stage.depth for stage in self.host.stages[:s]) for s in range(len(arch.stages))]
+        return [
+            self._rates[start + b] for start, stage in zip(starts, arch.stages, strict=True) for b in range(stage.depth)
+        ]
 
     def no_weight_decay(self) -> set[str]:
         """As of the plain network: it is trained alike."""
@@ -86,6 +121,12 @@ class Supernet(nn.Module):
             self._blocks[key] = make_block(stage, position, block, dim, drop_path, lender)
         return self._blocks[key]
 
+    def _down(self, stage: int, value: Down, previous: int, dim: int) -> nn.Module:
+        key = (stage, value, previous, dim)
+        if key not in self._downs:
+            self._downs[key] = make_down(stage, value, previous, dim)
+        return self._downs[key]
+
 
 def holding(space: Backbone) -> Backbone:
     """The network that holds every network of `space`: the largest, with a set of weights for each block that is the
@@ -102,8 +143,13 @@ def holding(space: Backbone) -> Backbone:
 
 def inherit(network: Network, arch: Backbone) -> Network:
     """The network of `arch` as one of its own, its weights cut from `network`'s, on the same device, for the same images."""
-    small = build(arch).to(network.stem.proj.weight)
+    small = build(arch).to(next(network.parameters()))
     small.preprocess, small.class_names = network.preprocess, network.class_names
-    weights = slice_state(dict(network.named_parameters()), parameters(network.arch), parameters(arch))
+    weights = slice_state(network.state_dict(), _tensors(network.arch), _tensors(arch))
     small.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()})
     return small.train(network.training)
+
+
+def _tensors(arch: Backbone) -> dict[str, Shape]:
+    """All that a network of `arch` stores."""
+    return parameters(arch) | buffers(arch)

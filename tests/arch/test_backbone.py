@@ -49,7 +49,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Stage(dim=8, depth=2, block=((), ())), "Stage.block must be a Block"),  # type: ignore[arg-type]
     (lambda: Stage(dim=8, depth=1, block=MLP()), "Stage.block must be a Block"),  # type: ignore[arg-type]
     (lambda: backbone(stages=()), "Backbone.stages must be a tuple of one Stage"),
-    (lambda: backbone(stem=None), "Backbone.stem must be a PatchEmbed, but got None"),
+    (lambda: backbone(stem=None), "Backbone.stem must be a PatchEmbed or a ConvStem, but got None"),
     (lambda: backbone(head=None), "Backbone.head must be a Head, but got None"),
     (lambda: Choice(), r"A Choice needs at least one option, .* Write Choice\(3, 4\)"),
     (lambda: Choice(3, 4, 3), r"The options of a Choice must differ, but got \(3, 4, 3\)\. Name each one once"),

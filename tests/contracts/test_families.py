@@ -16,11 +16,17 @@ from vitesse.arch import (
     Backbone,
     Block,
     Choice,
+    ConvStem,
+    Downsample,
     Head,
     LayerNorm,
+    LocalConv,
+    MBConv,
     PatchEmbed,
     RelativePosition,
     Stage,
+    WindowAttention,
+    buffers,
     contains,
     cost,
     from_json,
@@ -31,6 +37,7 @@ from vitesse.arch import (
 from vitesse.data.preprocess import Preprocess
 from vitesse.deploy import Proof, export_onnx
 from vitesse.nets import Network, build
+from vitesse.nets.statistics import recalibrate
 from vitesse.saved import load_network, save_network
 from vitesse.supernet import Supernet, inherit
 from vitesse.weights.slice import lengths
@@ -49,6 +56,16 @@ def space(*, attention: dict[str, Any] | None = None, stem: dict[str, Any] | Non
     )
 
 
+def hierarchical() -> Backbone:
+    """A small space of TinyViT's kind, on maps that neither windows nor strides divide."""
+    attention = WindowAttention(heads=Choice(1, 2), head_dim=8, window=Choice(2, 3))
+    block = Block(attention, LocalConv(), MLP(ratio=Choice(1.5, 2.0)))
+    later = Stage(dim=Choice(12, 16), depth=Choice(1, 2), block=block, down=Downsample(act=Choice("relu", "gelu")))
+    first = Stage(dim=Choice(8, 12), depth=Choice(1, 2), block=Block(MBConv(ratio=Choice(1.0, 2.0), kernel=3)))
+    head = Head(classes=4, pool="mean", norm_first=False)
+    return Backbone(stem=ConvStem(image=(36, 44)), stages=(first, later), head=head)
+
+
 FAMILIES: dict[str, Backbone] = {
     "class token": space(),
     "mean pooled": space(pool="mean", norm_first=False, stem={"tokens": ()}),
@@ -57,6 +74,7 @@ FAMILIES: dict[str, Backbone] = {
     "relative position": space(attention={"position": AUTOFORMER, "bias": "packed"}, pool="mean"),
     "scale and norm": space(attention={"layer_scale": True, "qk_norm": True}, stem={"norm": LayerNorm()}),
     "rectangle": space(stem={"image": (8, 24), "patch": (4, 8), "channels": 1}),
+    "hierarchical": hierarchical(),
 }
 
 
@@ -71,7 +89,8 @@ def supernet(family: Backbone) -> Supernet:
     supernet = Supernet(family)
     for parameter in supernet.parameters():
         nn.init.normal_(parameter, std=0.2)
-    return supernet.eval()
+    recalibrate(supernet.eval(), [torch.rand(16, family.stem.channels, *family.stem.image)])
+    return supernet
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +115,8 @@ def test_its_parameters_are_those_of_the_formula(network: Network) -> None:
     found = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     assert found == {name: lengths(shape) for name, shape in parameters(network.arch).items()}
     assert sum(parameter.numel() for parameter in network.parameters()) == cost(network.arch).params
-    assert not list(network.buffers())
+    held = {name: tuple(buffer.shape) for name, buffer in network.named_buffers()}
+    assert held == {name: lengths(shape) for name, shape in buffers(network.arch).items()}
 
 
 def test_a_slice_is_the_network(supernet: Supernet, network: Network, images: Tensor) -> None:
@@ -114,8 +134,8 @@ def test_every_parameter_learns(family: Backbone, images: Tensor) -> None:
 
 def test_features_after_every_block(network: Network, images: Tensor) -> None:
     last, found = network.forward_intermediates(images)
-    grid = network.arch.stem.grid
-    assert [tuple(feature.shape) for feature in found] == [(8, 12, grid.rows, grid.columns)]
+    places = zip(network.arch.stages, network.arch.grids, strict=True)
+    assert [tuple(feature.shape) for feature in found] == [(8, s.dim, g.rows, g.columns) for s, g in places]
     assert torch.equal(last, network.forward_features(images))
     assert torch.equal(network.forward_head(last), network(images))
 

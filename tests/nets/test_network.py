@@ -26,7 +26,7 @@ def test_intermediates_are_what_lies_between(network: Network, images: Tensor) -
     last, found = network.forward_intermediates(images)
     assert torch.equal(last, network.forward_features(images)) and len(found) == 3
     x, grid = network.stem(images), network.stem.grid(images)
-    for block, feature in zip(network._blocks(), found, strict=True):
+    for block, feature in zip(network.stages[0].blocks, found, strict=True):  # type: ignore[arg-type]
         for branch in block:  # type: ignore[attr-defined]
             x = branch(x, grid)
         # Patches in reading order: (B, embed, rows, columns).

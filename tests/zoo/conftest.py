@@ -29,7 +29,8 @@ class Record:
 
     @property
     def config(self) -> dict[str, Any]:
-        return {**self.facts["constructor"], "choices": self.facts["choices"]}
+        beside = ("choices", "activation")
+        return {**self.facts["constructor"], **{name: self.facts[name] for name in beside if name in self.facts}}
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from vitesse.arch.attention import Attention as Attention
 from vitesse.arch.axes import Axis as Axis
 from vitesse.arch.axes import Shape as Shape
+from vitesse.arch.axes import buffers as buffers
 from vitesse.arch.axes import parameters as parameters
 from vitesse.arch.backbone import Backbone as Backbone
 from vitesse.arch.backbone import Block as Block
@@ -16,11 +17,16 @@ from vitesse.arch.codec import from_data as from_data
 from vitesse.arch.codec import from_json as from_json
 from vitesse.arch.codec import to_data as to_data
 from vitesse.arch.codec import to_json as to_json
+from vitesse.arch.convolution import ConvStem as ConvStem
+from vitesse.arch.convolution import Downsample as Downsample
+from vitesse.arch.convolution import LocalConv as LocalConv
+from vitesse.arch.convolution import MBConv as MBConv
 from vitesse.arch.cost import Cost as Cost
 from vitesse.arch.cost import cost as cost
 from vitesse.arch.mixing import HeadMix as HeadMix
 from vitesse.arch.mixing import LocalMix as LocalMix
 from vitesse.arch.mlp import MLP as MLP
+from vitesse.arch.operation import Down as Down
 from vitesse.arch.operation import Grid as Grid
 from vitesse.arch.operation import LayerNorm as LayerNorm
 from vitesse.arch.operation import Operation as Operation
@@ -35,3 +41,4 @@ from vitesse.arch.space import resolve as resolve
 from vitesse.arch.space import sample as sample
 from vitesse.arch.space import size as size
 from vitesse.arch.space import smallest as smallest
+from vitesse.arch.window_attention import WindowAttention as WindowAttention

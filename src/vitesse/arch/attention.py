@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from vitesse.arch.choice import among, every, instances, require
+from vitesse.arch.choice import QUIET, among, every, instances, require
 from vitesse.arch.mixing import HeadMix
 from vitesse.arch.operation import Grid, LayerNorm, Operation, Role
 from vitesse.arch.position import ImageRelativePosition, RelativePosition
@@ -33,7 +33,7 @@ class Attention(Operation):
     bias: bool | Literal["packed"] = True
     qk_norm: bool = False
     position: RelativePosition | ImageRelativePosition | None = None
-    mix: HeadMix | None = None
+    mix: HeadMix | None = field(default=None, metadata=QUIET)
     layer_scale: bool = False
     norm: LayerNorm | None = LayerNorm()
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from vitesse.arch.backbone import Backbone, Head, PatchEmbed, require_closed
-from vitesse.arch.operation import Operation
+from vitesse.arch.convolution import ConvStem
+from vitesse.arch.operation import Down, Operation, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Axis:
         return self.name.rpartition(".")[2]
 
 
-# A parameter's shape: for each dimension the axes whose product it is, the slowest first.
+# A parameter's shape: for each dimension the axes whose product it is, the slowest first; one entry where there are none.
 Shape = tuple[tuple[Axis, ...], ...]
 
 
@@ -39,18 +40,44 @@ def parameters(arch: object) -> dict[str, Shape]:
 @parameters.register
 def _(arch: Backbone) -> dict[str, Shape]:
     require_closed(arch, "parameters")
-    first, last = arch.stages[0], arch.stages[-1]
-    table = part_parameters("stem", arch.stem, first.dim, "stages.0.embed")
+    table = part_parameters("stem", arch.stem, arch.stages[0].dim, _embed(0))
     for s, stage in enumerate(arch.stages):
+        if stage.down is not None:
+            table |= down_parameters(f"stages.{s}.down", stage.down, _previous(arch, s), (_embed(s), stage.dim))
         for b, block in enumerate(stage.blocks):
             leader = stage.leader(b)
             for k, operation in enumerate(block.branches):
                 # The axes of a block that shares weights are those of its leader: what is its own is cut along with them.
                 table |= branch_parameters(
-                    f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, f"stages.{s}.embed",
+                    f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, _embed(s),
                     axes=f"stages.{s}.blocks.{leader}.{k}", own=None if leader == b else stage.own,
                 )  # fmt: skip
-    return table | part_parameters("head", arch.head, last.dim, f"stages.{len(arch.stages) - 1}.embed")
+    last = len(arch.stages) - 1
+    return table | part_parameters("head", arch.head, arch.stages[last].dim, _embed(last))
+
+
+@singledispatch
+def buffers(arch: object) -> dict[str, Shape]:
+    """Name and shape of what is stored with the parameters but not learned (running statistics)."""
+    raise TypeError(f"buffers() takes an architecture, but got a {type(arch).__name__}.")
+
+
+@buffers.register
+def _(arch: Backbone) -> dict[str, Shape]:
+    require_closed(arch, "buffers")
+    first = arch.stages[0].dim
+    table = _shapes("stem", arch.stem.buffers(), arch.stem.sizes(first), {"embed": _embed(0)})
+    for s, stage in enumerate(arch.stages):
+        if stage.down is not None:
+            previous, before = _previous(arch, s)
+            sizes, streams = stage.down.sizes(before, stage.dim), {"previous": previous, "embed": _embed(s)}
+            table |= _shapes(f"stages.{s}.down", stage.down.buffers(), sizes, streams)
+        for b, block in enumerate(stage.blocks):
+            # Statistics go with the weights that they belong to: a block that uses another one's has none itself.
+            for k, operation in enumerate(block.branches if stage.leader(b) == b else ()):
+                sizes, streams = operation.sizes(stage.dim), {"embed": _embed(s)}
+                table |= _shapes(f"stages.{s}.blocks.{b}.{k}", operation.buffers(), sizes, streams, within="op.")
+    return table
 
 
 def count(shapes: Mapping[str, Shape]) -> int:
@@ -68,9 +95,9 @@ def branch_parameters(
     """
     vector: Shape = ((Axis(scope, embed),),)
     table = {} if operation.norm is None else {"norm.weight": vector, "norm.bias": vector}
+    sizes = operation.sizes(embed)
     table |= {
-        f"op.{name}": _shape(shape, operation.sizes(embed), scope, axes or prefix)
-        for name, shape in operation.axes().items()
+        f"op.{name}": _shape(shape, sizes, {"embed": scope}, axes or prefix) for name, shape in operation.axes().items()
     }
     table |= {"scale": vector} if operation.layer_scale else {}
     return {f"{prefix}.{name}": shape for name, shape in table.items() if own is None or _is_own(operation, name, own)}
@@ -83,14 +110,36 @@ def _is_own(operation: Operation, name: str, own: Sequence[str]) -> bool:
     return role == "transform" or role in own
 
 
-def part_parameters(prefix: str, value: PatchEmbed | Head, embed: int, scope: str) -> dict[str, Shape]:
+def down_parameters(prefix: str, down: Down, before: tuple[str, int], after: tuple[str, int]) -> dict[str, Shape]:
+    """The parameters of what leads into a stage; `before` and `after` name the two streams' axes and say their widths."""
+    streams = {"previous": before[0], "embed": after[0]}
+    return _shapes(prefix, down.axes(), down.sizes(before[1], after[1]), streams)
+
+
+def part_parameters(prefix: str, value: PatchEmbed | ConvStem | Head, embed: int, scope: str) -> dict[str, Shape]:
     """The parameters of a stem or a head."""
-    return {f"{prefix}.{name}": _shape(axes, value.sizes(embed), scope, prefix) for name, axes in value.axes().items()}
+    return _shapes(prefix, value.axes(), value.sizes(embed), {"embed": scope})
 
 
-def _shape(axes: str, sizes: Mapping[str, int], scope: str, prefix: str) -> Shape:
-    """Read `"three heads head_dim, embed"`; the embedding is shared along the stage, all else is the operation's own."""
+def _embed(stage: int) -> str:
+    return f"stages.{stage}.embed"
+
+
+def _previous(arch: Backbone, stage: int) -> tuple[str, int]:
+    """The axis and the width of the stream that comes into a stage."""
+    return _embed(stage - 1), arch.stages[stage - 1].dim
+
+
+def _shapes(
+    prefix: str, table: Table, sizes: Mapping[str, int], streams: Mapping[str, str], *, within: str = ""
+) -> dict[str, Shape]:
+    return {f"{prefix}.{within}{name}": _shape(axes, sizes, streams, prefix) for name, axes in table.items()}
+
+
+def _shape(axes: str, sizes: Mapping[str, int], streams: Mapping[str, str], prefix: str) -> Shape:
+    """Read `"three heads head_dim, embed"`; streams are shared along their stages, all else is the part's own."""
+    dimensions = axes.split(",") if axes else []  # a lone number has none
     return tuple(
-        tuple(Axis(scope if kind == "embed" else f"{prefix}.{kind}", sizes[kind]) for kind in dimension.split())
-        for dimension in axes.split(",")
+        tuple(Axis(streams.get(kind, f"{prefix}.{kind}"), sizes[kind]) for kind in dimension.split() if kind != "1")
+        for dimension in dimensions
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import mul
+from typing import Any, ClassVar, Literal
 
-from vitesse.arch.choice import SHRINKS, Options, among, every, instances, options, require
-from vitesse.arch.operation import Grid, LayerNorm, Operation
+from vitesse.arch.choice import QUIET, SHRINKS, among, every, has_choice, instances, options, require
+from vitesse.arch.convolution import ConvStem
+from vitesse.arch.operation import Down, Grid, LayerNorm, Operation, Table
 from vitesse.arch.sharing import ROLES, open_shares, require_equal_groups, require_own, require_shares
 
 # Each block takes a place in memory even before anything is built: a file must not ask for more than anyone means.
@@ -23,6 +26,8 @@ class PatchEmbed:
     the "patches" only (DeiT III), or "none". `norm` follows the embedding (CLIP).
     """
 
+    first_conv: ClassVar[str] = "stem.proj"
+
     image: tuple[int, int] = (224, 224)
     patch: tuple[int, int] = (16, 16)
     channels: int = 3
@@ -32,16 +37,16 @@ class PatchEmbed:
     norm: LayerNorm | None = None
 
     def __post_init__(self) -> None:
-        for field in ("image", "patch"):
-            value: Any = getattr(self, field)
+        for name in ("image", "patch"):
+            value: Any = getattr(self, name)
             if isinstance(value, int):
-                object.__setattr__(self, field, (value, value))
+                object.__setattr__(self, name, (value, value))
             elif isinstance(value, list):
-                object.__setattr__(self, field, tuple(value))
-            pair = getattr(self, field)
+                object.__setattr__(self, name, tuple(value))
+            pair = getattr(self, name)
             good = isinstance(pair, tuple) and len(pair) == 2 and all(every(side, int, 1) for side in pair)
             good = good and not has_choice(pair)
-            require(self, **{field: (good, "must be one integer or (height, width), each at least 1, and no Choice")})
+            require(self, **{name: (good, "must be one integer or (height, width), each at least 1, and no Choice")})
         if isinstance(self.tokens, list):
             object.__setattr__(self, "tokens", tuple(self.tokens))
         divides = all(side % step == 0 for side, step in zip(self.image, self.patch, strict=True))
@@ -59,6 +64,11 @@ class PatchEmbed:
             position=(among(self.position, "all", "patches", "none"), 'must be "all", "patches" or "none"'),
             norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
         )
+
+    @property
+    def reduction(self) -> tuple[int, int]:
+        """Pixels to a token, down and across."""
+        return self.patch
 
     @property
     def grid(self) -> Grid:
@@ -95,6 +105,14 @@ class PatchEmbed:
 
     def macs(self, embed: int) -> int:
         return self.grid.patches * embed * self.channels * self.patch[0] * self.patch[1]
+
+    def working_set(self, embed: int) -> int:
+        """The most elements that are alive at once for one image."""
+        return self.channels * self.image[0] * self.image[1] + self.grid.tokens * embed
+
+    def buffers(self) -> Table:
+        """What is stored with the weights but not learned: nothing."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +151,10 @@ class Head:
     def macs(self, embed: int) -> int:
         return embed * self.classes * (2 if self.pool == "distilled" else 1)
 
+    def buffers(self) -> Table:
+        """What is stored with the weights but not learned: nothing."""
+        return {}
+
 
 @dataclass(frozen=True, init=False, repr=False, slots=True)
 class Block:
@@ -154,7 +176,8 @@ class Stage:
     """`depth` blocks of one width and one map size.
 
     `block` is the one that all repeat, or a tuple with one for each position. In a space the tuple is as long as the
-    greatest depth, and a single block with choices is decided anew at each position.
+    greatest depth, and a single block with choices is decided anew at each position. `down` reduces the map before the
+    first block; every stage but the first has one.
 
     Each `share` consecutive blocks ("all": all of them) use one set of weights (weight multiplexing, MiniViT, CVPR 2022);
     they must be equal, and their decisions in a space are one. `own` says what each still has for itself: its "norm"
@@ -165,8 +188,9 @@ class Stage:
     dim: int
     depth: int
     block: Block | tuple[Block, ...]
-    share: int | Literal["all"] = dataclasses.field(default=1, metadata=SHRINKS)
-    own: tuple[Literal["norm", "position"], ...] = ("norm", "position")
+    down: Down | None = field(default=None, metadata=QUIET)
+    share: int | Literal["all"] = field(default=1, metadata=QUIET | SHRINKS)
+    own: tuple[Literal["norm", "position"], ...] = field(default=("norm", "position"), metadata=QUIET)
 
     def __post_init__(self) -> None:
         require(
@@ -177,7 +201,11 @@ class Stage:
         listed = isinstance(self.block, (tuple, list))
         blocks: tuple[Block, ...] = tuple(self.block) if listed else (self.block,)  # type: ignore[arg-type, assignment]
         good = all(isinstance(item, Block) for item in blocks)
-        require(self, block=(good, "must be a Block or a tuple of Blocks"))
+        require(
+            self,
+            block=(good, "must be a Block or a tuple of Blocks"),
+            down=(instances(self.down, Down, type(None)), "must be a Downsample or None"),
+        )
         if listed:
             longest = max(options(self.depth))
             require(self, block=(len(blocks) == longest, f"must hold as many blocks as the depth, {longest}"))
@@ -217,9 +245,13 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backbone:
-    """A network: stem, stages, head. It compares, hashes, prints, and round-trips through JSON."""
+    """A network: stem, stages, head. It compares, hashes, prints, and round-trips through JSON.
 
-    stem: PatchEmbed
+    One stage makes a plain ViT. More make a hierarchical network: the map shrinks from stage to stage, and there are no
+    extra tokens.
+    """
+
+    stem: PatchEmbed | ConvStem
     stages: tuple[Stage, ...]
     head: Head
 
@@ -229,46 +261,67 @@ class Backbone:
         whole = isinstance(self.stages, tuple) and all(isinstance(stage, Stage) for stage in self.stages)
         require(
             self,
-            stem=(isinstance(self.stem, PatchEmbed), "must be a PatchEmbed"),
-            stages=(whole and len(self.stages) == 1, "must be a tuple of one Stage (a plain ViT)"),
+            stem=(isinstance(self.stem, (PatchEmbed, ConvStem)), "must be a PatchEmbed or a ConvStem"),
+            stages=(whole and len(self.stages) > 0, "must be a tuple of one Stage or more"),
             head=(isinstance(self.head, Head), "must be a Head"),
         )
+        for s, stage in enumerate(self.stages):
+            if any((down is None) != (s == 0) for down in options(stage.down)):
+                raise ValueError(
+                    f"Every stage but the first has a down, which reduces the map, but stages.{s}.down is "
+                    f"{stage.down!r}. Set Stage(down=Downsample()) from the second stage on."
+                )
+        need = [type(part).__name__ for part in self._parts() if isinstance(part, Down) or part.map_only]
+        if self.stem.tokens and need:
+            raise ValueError(
+                f"{need[0]} works on a map, beside which there can be no extra tokens, but the stem's tokens are "
+                f'{self.stem.tokens}. Set tokens=() and pool by "mean".'
+            )
+        kind = type(self.stem).__name__
         for pool in options(self.head.pool):
             read = {"class": ("class",), "distilled": ("class", "distillation"), "mean": ()}[pool]
             if self.stem.tokens[: len(read)] != read:
                 raise ValueError(
-                    f'Head(pool="{pool}") reads the first tokens, which must be {read}, but PatchEmbed.tokens is '
+                    f'Head(pool="{pool}") reads the first tokens, which must be {read}, but {kind}.tokens is '
                     f'{self.stem.tokens}. Put them first, or pool by "mean".'
                 )
-        _require_entries(self)
+        self._require_entries()
 
-
-def _require_entries(arch: Backbone) -> None:
-    """Relative positions need an entry for pairs with an extra token wherever the stem makes extra tokens."""
-    if not arch.stem.tokens:
-        return
-    for stage in arch.stages:
-        blocks = [item for block in stage.blocks for item in options(block)]
-        operations = [item for block in blocks for branch in block.branches for item in options(branch)]
-        positions = [item for value in operations for item in options(getattr(value, "position", None))]
-        if not all(all(options(getattr(position, "extra", True))) for position in positions):
+    def _require_entries(self) -> None:
+        """Relative positions need an entry for pairs with an extra token wherever the stem makes extra tokens."""
+        positions = [item for part in self._parts() for item in options(getattr(part, "position", None))]
+        whole = all(all(options(getattr(position, "extra", True))) for position in positions)
+        if self.stem.tokens and not whole:
             raise ValueError(
-                f"Relative positions meet the extra tokens {arch.stem.tokens} of PatchEmbed, but have no entry for them "
-                "(extra=False). Take extra=True, or PatchEmbed(tokens=())."
+                f"Relative positions meet the extra tokens {self.stem.tokens} of the stem, but have no entry for them "
+                "(extra=False). Take extra=True, or a stem with tokens=()."
             )
+
+    def _parts(self) -> Iterator[Operation | Down]:
+        """Every operation and every down that may be in it."""
+        for stage in self.stages:
+            yield from (down for down in options(stage.down) if down is not None)
+            for block in dict.fromkeys(stage.blocks):
+                for branch in block.branches:
+                    yield from options(branch)
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """The tokens that the blocks of each stage see."""
+        grid, found = self.stem.grid, []
+        for stage in self.stages:
+            grid = grid if stage.down is None else stage.down.grid(grid)
+            found.append(grid)
+        return tuple(found)
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """Pixels to a token in each stage, down the image."""
+        steps = [1 if stage.down is None else stage.down.stride for stage in self.stages]
+        return tuple(self.stem.reduction[0] * step for step in accumulate(steps, mul))
 
 
 def require_closed(value: object, what: str) -> None:
     """Raise ValueError for a space, which has no `what` (a word for the message) of its own."""
     if has_choice(value):
         raise ValueError(f"A space has no {what} of its own: choose an architecture first, sample(space, rng).")
-
-
-def has_choice(value: object) -> bool:
-    """Whether anything in the tree is still open."""
-    if isinstance(value, Options):
-        return True
-    if isinstance(value, tuple):
-        return any(has_choice(item) for item in value)
-    fields = getattr(value, "__dataclass_fields__", None)
-    return fields is not None and any(has_choice(getattr(value, name)) for name in fields)

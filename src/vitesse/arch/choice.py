@@ -37,6 +37,8 @@ class Options:
 
 # The metadata of a field of which more means a smaller network: dataclasses.field(metadata=SHRINKS).
 SHRINKS = {"shrinks": True}
+# The metadata of a field that came later: a file says nothing of it where it has its default, so that it stays as it was.
+QUIET = {"quiet": True}
 
 
 def Choice(*options: T) -> T:  # noqa: N802 - reads as the value that it stands for
@@ -75,3 +77,13 @@ def among(value: Any, *allowed: Any) -> bool:
     return all(
         any(item is one or (type(item) is type(one) and item == one) for one in allowed) for item in options(value)
     )
+
+
+def has_choice(value: object) -> bool:
+    """Whether anything in the tree is still open."""
+    if isinstance(value, Options):
+        return True
+    if isinstance(value, tuple):
+        return any(has_choice(item) for item in value)
+    fields = getattr(value, "__dataclass_fields__", None)
+    return fields is not None and any(has_choice(getattr(value, name)) for name in fields)

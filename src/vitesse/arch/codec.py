@@ -9,27 +9,21 @@ from typing import Any
 from vitesse.arch.attention import Attention
 from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, Stage
 from vitesse.arch.choice import Options
+from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
 from vitesse.arch.mixing import HeadMix, LocalMix
 from vitesse.arch.mlp import MLP
 from vitesse.arch.operation import LayerNorm
 from vitesse.arch.position import ImageRelativePosition, RelativePosition
+from vitesse.arch.window_attention import WindowAttention
 
 VERSION = 1
-VALUES = (
-    Attention,
-    Backbone,
-    Block,
-    Head,
-    HeadMix,
-    ImageRelativePosition,
-    LayerNorm,
-    LocalMix,
-    MLP,
-    PatchEmbed,
-    RelativePosition,
-    Stage,
-)
-KINDS = {kind.__name__: kind for kind in VALUES}
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        *(Attention, Backbone, Block, ConvStem, Downsample, Head, HeadMix, ImageRelativePosition, LayerNorm, LocalConv),
+        *(LocalMix, MBConv, MLP, PatchEmbed, RelativePosition, Stage, WindowAttention),
+    )
+}
 
 
 def to_data(value: Any) -> Any:
@@ -37,11 +31,15 @@ def to_data(value: Any) -> Any:
     if isinstance(value, Options):
         return {"type": "Choice", "options": [to_data(option) for option in value.options]}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: to_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if _told(value, field)}
+        return {"type": type(value).__name__, **{name: to_data(item) for name, item in fields.items()}}
     if isinstance(value, (tuple, list)):
         return [to_data(item) for item in value]
     return value
+
+
+def _told(value: Any, field: dataclasses.Field[Any]) -> bool:
+    return not field.metadata.get("quiet") or bool(getattr(value, field.name) != field.default)
 
 
 def from_data(data: Any, where: str = "arch") -> Any:

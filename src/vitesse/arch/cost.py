@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import lru_cache, singledispatch
 
-from vitesse.arch.axes import branch_parameters, count, part_parameters
+from vitesse.arch.axes import branch_parameters, count, down_parameters, part_parameters
 from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, require_closed
-from vitesse.arch.operation import Grid
+from vitesse.arch.convolution import ConvStem
+from vitesse.arch.operation import Down, Grid
 
 BYTES = 4  # a float32, in which networks are measured and served unless said otherwise
 
@@ -40,8 +41,13 @@ def _(arch: Backbone) -> Cost:
     for stage in arch.stages:
         require_closed((stage.dim, stage.depth, stage.share), "cost")
     params, macs, alive = _ends_cost(arch.stem, arch.head, arch.stages[0].dim, arch.stages[-1].dim)
-    grid = arch.stem.grid
-    for stage in arch.stages:
+    before, width = arch.stem.grid, arch.stages[0].dim
+    for stage, grid in zip(arch.stages, arch.grids, strict=True):
+        if stage.down is not None:
+            more_params, more_macs, working_set = _down_cost(stage.down, width, stage.dim, before)
+            params, macs = params + more_params, macs + more_macs
+            alive = max(alive, before.tokens * width + working_set)
+        before, width = grid, stage.dim
         stream = grid.tokens * stage.dim
         for b, block in enumerate(stage.blocks):
             own = None if stage.leader(b) == b else stage.own
@@ -67,11 +73,22 @@ def _block_cost(block: Block, dim: int, grid: Grid, own: tuple[str, ...] | None)
 
 
 @lru_cache(maxsize=4096)
-def _ends_cost(stem: PatchEmbed, head: Head, first: int, last: int) -> tuple[int, int, int]:
+def _down_cost(down: Down, previous: int, dim: int, before: Grid) -> tuple[int, int, int]:
+    """Parameters, multiply-adds and the working set (elements) of what leads into a stage."""
+    require_closed(down, "cost")
+    return (
+        count(down_parameters("down", down, ("previous", previous), ("embed", dim))),
+        down.macs(previous, dim, before),
+        down.working_set(previous, dim, before),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _ends_cost(stem: PatchEmbed | ConvStem, head: Head, first: int, last: int) -> tuple[int, int, int]:
     """Parameters, multiply-adds and the elements alive after the stem, of stem and head."""
     require_closed((stem, head), "cost")
     return (
         count(part_parameters("stem", stem, first, "embed")) + count(part_parameters("head", head, last, "embed")),
         stem.macs(first) + head.macs(last),
-        stem.channels * stem.image[0] * stem.image[1] + stem.grid.tokens * first,
+        stem.working_set(first),
     )

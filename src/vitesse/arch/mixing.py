@@ -70,10 +70,10 @@ class LocalMix(Operation):
         )
 
     def axes(self) -> dict[str, str]:
-        return {"conv.weight": "embed, one, kernel, kernel", "conv.bias": "embed"}
+        return {"conv.weight": "embed, 1, kernel, kernel", "conv.bias": "embed"}
 
     def sizes(self, embed: int) -> dict[str, int]:
-        return {"embed": embed, "one": 1, "kernel": self.kernel}
+        return {"embed": embed, "kernel": self.kernel}
 
     def macs(self, embed: int, grid: Grid) -> int:
         return grid.patches * embed * self.kernel**2

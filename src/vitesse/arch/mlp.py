@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from vitesse.arch.choice import Options, among, every, instances, require
-from vitesse.arch.operation import Grid, LayerNorm, Operation
+from vitesse.arch.choice import among, every, instances, require
+from vitesse.arch.operation import ACTIVATIONS, Act, Grid, LayerNorm, Operation, one_ratio
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,7 +13,7 @@ class MLP(Operation):
     """Linear, activation, linear; the hidden width is `ratio` times the embedding, rounded down, at least 1."""
 
     ratio: float = 4.0
-    act: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"
+    act: Act = "gelu"
     bias: bool = True
     layer_scale: bool = False
     norm: LayerNorm | None = LayerNorm()
@@ -23,15 +22,12 @@ class MLP(Operation):
         require(
             self,
             ratio=(every(self.ratio, (int, float), 0.01, 1000), "must be a number between 0.01 and 1000"),
-            act=(among(self.act, "gelu", "gelu_tanh", "quick_gelu", "relu", "silu"), "must be a known activation"),
+            act=(among(self.act, *ACTIVATIONS), "must be a known activation"),
             bias=(among(self.bias, True, False), "must be True or False"),
             layer_scale=(among(self.layer_scale, True, False), "must be True or False"),
             norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
         )
-        # One form for one network: 4 and 4.0 are equal, so they must be written alike too.
-        ratio: object = self.ratio
-        plain = Options(tuple(map(float, ratio.options))) if isinstance(ratio, Options) else float(self.ratio)
-        object.__setattr__(self, "ratio", plain)
+        object.__setattr__(self, "ratio", one_ratio(self.ratio))
 
     def hidden(self, embed: int) -> int:
         """The hidden width for an embedding of this width."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-from vitesse.arch.choice import every, require
+from vitesse.arch.choice import Options, every, require
+
+Act = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"]
+ACTIVATIONS: tuple[str, ...] = get_args(Act)
+# Of each weight, by its name, what its axes mean: `"three heads head_dim, embed"`; a 1 is a dimension of one entry.
+Table = dict[str, str]
 
 # What a parameter is to blocks that share weights: "norm" and "position" may stay each block's own, "transform" always
 # does, all else ("weight") is shared.
@@ -40,6 +45,10 @@ class Grid:
     def tokens(self) -> int:
         return self.patches + self.extra
 
+    def reduced(self, stride: int) -> Grid:
+        """The map after a convolution of this stride, padded so that what does not divide is rounded up."""
+        return Grid(-(-self.rows // stride), -(-self.columns // stride), self.extra)
+
 
 class Operation(ABC):
     """One residual branch of a block: an operation on tokens (B, N, embed) with its normalization.
@@ -49,16 +58,29 @@ class Operation(ABC):
 
     __slots__ = ()
 
-    norm: LayerNorm | None
+    norm: LayerNorm | None = None
     """Applied before the operation; None where it has its own."""
-    layer_scale: bool
+    layer_scale: bool = False
     """Whether the branch ends in a learned factor for each channel."""
     roles: ClassVar[Mapping[str, Role]] = {}
     """The role of each of its submodules that is no plain weight, by the submodule's name."""
+    residual: ClassVar[bool] = True
+    """Whether its result is added to the stream; else it takes the stream's place."""
+    map_only: ClassVar[bool] = False
+    """Whether it sees the tokens as a map, so that there can be no extra ones."""
+
+    @property
+    def after(self) -> Act | None:
+        """The activation that follows the addition."""
+        return None
 
     @abstractmethod
-    def axes(self) -> dict[str, str]:
+    def axes(self) -> Table:
         """What the axes of each weight mean: `"three heads head_dim, embed"` is a matrix whose rows are a product."""
+
+    def buffers(self) -> Table:
+        """The same for what is stored with the weights but not learned: running statistics."""
+        return {}
 
     @abstractmethod
     def sizes(self, embed: int) -> dict[str, int]:
@@ -71,3 +93,44 @@ class Operation(ABC):
     @abstractmethod
     def working_set(self, embed: int, grid: Grid) -> int:
         """The most elements of its own that are alive at once for one image, beside the residual stream."""
+
+
+class Down(ABC):
+    """What reduces the map before the first block of a stage, from the width of the stage before to its own.
+
+    In `axes` the kinds `previous` and `embed` are the streams of the two stages; all else is its own.
+    """
+
+    __slots__ = ()
+
+    stride: ClassVar[int]
+    """How many times smaller each side of the map becomes; what does not divide is rounded up."""
+
+    def grid(self, before: Grid) -> Grid:
+        """The map that it makes of a map."""
+        return before.reduced(self.stride)
+
+    @abstractmethod
+    def axes(self) -> Table:
+        """As of an operation."""
+
+    def buffers(self) -> Table:
+        """As of an operation."""
+        return {}
+
+    @abstractmethod
+    def sizes(self, previous: int, embed: int) -> dict[str, int]:
+        """The size of each axis named in `axes`, from this width to that."""
+
+    @abstractmethod
+    def macs(self, previous: int, embed: int, before: Grid) -> int:
+        """Multiply-adds of its convolutions and matrix products for one image."""
+
+    @abstractmethod
+    def working_set(self, previous: int, embed: int, before: Grid) -> int:
+        """The most elements of its own that are alive at once for one image, beside the stream that it takes in."""
+
+
+def one_ratio(ratio: Any) -> Any:
+    """One form for one network: 4 and 4.0 are equal, so they must be written alike too."""
+    return Options(tuple(map(float, ratio.options))) if isinstance(ratio, Options) else float(ratio)

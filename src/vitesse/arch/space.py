@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from vitesse.arch.backbone import Backbone, Stage, has_choice
-from vitesse.arch.choice import Options, options
+from vitesse.arch.backbone import Backbone, Stage
+from vitesse.arch.choice import Options, has_choice, options
 from vitesse.arch.sharing import open_choice, open_shares
 
 Pick = Callable[[str, Options], Any]
@@ -18,8 +18,8 @@ V = TypeVar("V")
 def resolve(space: V, pick: Pick) -> V:
     """Close every choice of `space` with `pick(path, choice)`.
 
-    Only active decisions are asked for, in a fixed order: a stage's width, its depth, how many of its blocks share
-    weights, then the first block of each group up to that depth; the others of a group follow it.
+    Only active decisions are asked for, in a fixed order: a stage's width, its depth, what leads into it, how many of its
+    blocks share weights, then the first block of each group up to that depth; the others of a group follow it.
     Paths read like `stages.0.depth` and `stages.0.blocks.3.0.heads`.
     """
     closed: V = _resolve(space, "", pick)
@@ -32,10 +32,11 @@ def _resolve(node: Any, path: str, pick: Pick) -> Any:
     if isinstance(node, Stage):
         dim = _resolve(node.dim, f"{path}.dim", pick)
         depth = _resolve(node.depth, f"{path}.depth", pick)
+        down = _resolve(node.down, f"{path}.down", pick)
         share = _resolve(open_choice(node.share, depth), f"{path}.share", pick)
         firsts = {b: _resolve(node.blocks[b], f"{path}.blocks.{b}", pick) for b in range(0, depth, share)}
         blocks = tuple(firsts[b - b % share] for b in range(depth))
-        return dataclasses.replace(node, dim=dim, depth=depth, block=blocks, share=share)
+        return dataclasses.replace(node, dim=dim, depth=depth, block=blocks, down=down, share=share)
     if isinstance(node, tuple):
         return tuple(_resolve(item, f"{path}.{i}", pick) for i, item in enumerate(node))
     if not has_choice(node):
@@ -72,6 +73,7 @@ def _match(node: Any, value: Any, path: str, found: dict[str, Any]) -> None:
     elif isinstance(node, Stage) and isinstance(value, Stage):
         _match(node.dim, value.dim, f"{path}.dim", found)
         _match(node.depth, value.depth, f"{path}.depth", found)
+        _match(node.down, value.down, f"{path}.down", found)
         _match(open_choice(node.share, value.depth), value.share, f"{path}.share", found)
         _match(node.own, value.own if value.group > 1 else node.own, f"{path}.own", found)
         for b in range(0, value.depth, value.group):
@@ -158,7 +160,8 @@ def size(space: Any) -> int:
         return sum(size(option) for option in space.options)
     if isinstance(space, Stage):
         ways = [(depth, share) for depth in options(space.depth) for share in open_shares(space.share, depth)]
-        return size(space.dim) * sum(size(space.blocks[:depth:share]) for depth, share in ways)
+        blocks = sum(size(space.blocks[:depth:share]) for depth, share in ways)
+        return size(space.dim) * size(space.down) * blocks
     if isinstance(space, tuple):
         total = 1
         for item in space:

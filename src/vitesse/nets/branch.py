@@ -9,10 +9,12 @@ import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from vitesse.arch import MLP, Attention, Grid, LocalMix, Operation
+from vitesse.arch import MLP, Attention, Downsample, Grid, LocalConv, LocalMix, MBConv, Operation, WindowAttention
 from vitesse.ops.attention import SelfAttention
+from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution
 from vitesse.ops.mixing import LocalMixing
-from vitesse.ops.mlp import Perceptron
+from vitesse.ops.mlp import Perceptron, activation
+from vitesse.ops.window_attention import WindowSelfAttention
 
 
 @singledispatch
@@ -22,12 +24,24 @@ def operation(value: object, embed: int) -> nn.Module:
 
 
 operation.register(Attention)(SelfAttention)
+operation.register(LocalConv)(LocalConvolution)
+operation.register(MBConv)(InvertedResidual)
 operation.register(MLP)(Perceptron)
 operation.register(LocalMix)(LocalMixing)
+operation.register(WindowAttention)(WindowSelfAttention)
+
+
+@singledispatch
+def down(value: object, previous: int, embed: int) -> nn.Module:
+    """The module of what leads into a stage, from this width to that."""
+    raise TypeError(f"No module is known for the {type(value).__name__} before a stage.")
+
+
+down.register(Downsample)(Downsampling)
 
 
 class Branch(nn.Module):
-    """x + drop_path(scale * op(norm(x)))."""
+    """after(x + drop_path(scale * op(norm(x)))); the operation's value says what of it there is."""
 
     def __init__(self, value: Operation, embed: int, *, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -36,6 +50,7 @@ class Branch(nn.Module):
         self.op = operation(value, embed)
         if value.layer_scale:
             self.scale = nn.Parameter(torch.full((embed,), 1e-5))
+        self.after = nn.Identity() if value.after is None else activation(value.after)
         self.drop_path = DropPath(drop_path)
         self._lender: tuple[Branch, ...] = ()  # a tuple, so that it is no submodule
 
@@ -62,7 +77,7 @@ class Branch(nn.Module):
         y = self.op(self.norm(x), grid)
         if self.value.layer_scale:
             y = y * (self._lender[0] if self._lender else self).scale
-        out: Tensor = x + self.drop_path(y)
+        out: Tensor = self.after(x + self.drop_path(y) if self.value.residual else y)
         return out
 
 

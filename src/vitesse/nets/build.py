@@ -7,7 +7,7 @@ from functools import singledispatch
 
 from vitesse.arch import Backbone
 from vitesse.arch.backbone import require_closed
-from vitesse.nets.network import MakeBlock, Network, initialize, make_block
+from vitesse.nets.network import MakeBlock, MakeDown, Network, initialize, make_block, make_down
 
 
 @singledispatch
@@ -27,14 +27,20 @@ def _(arch: Backbone, *, drop_path: float | Sequence[float] = 0.0) -> Network:
     return network
 
 
-def skeleton(arch: Backbone, *, drop_path: float | Sequence[float] = 0.0, block: MakeBlock = make_block) -> Network:
+def skeleton(
+    arch: Backbone,
+    *,
+    drop_path: float | Sequence[float] = 0.0,
+    block: MakeBlock = make_block,
+    down: MakeDown = make_down,
+) -> Network:
     """The network of `arch` with parameters as their modules make them."""
     require_closed(arch, "network")
     depth = sum(stage.depth for stage in arch.stages)
     rates = drop_path_rates(drop_path, depth) if isinstance(drop_path, (int, float)) else list(drop_path)[:depth]
     if len(rates) < depth:
         raise ValueError(f"drop_path must hold one rate for each of the {depth} blocks, but got {rates}.")
-    return Network(arch, drop_path=rates, block=block)
+    return Network(arch, drop_path=rates, block=block, down=down)
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import singledispatch
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitesse.arch import Backbone, Block, Grid, Stage
+from vitesse.arch import Backbone, Block, ConvStem, Down, Grid, PatchEmbed, Stage
 from vitesse.data.preprocess import Preprocess
-from vitesse.nets.branch import Branch
+from vitesse.nets.branch import Branch, down
+from vitesse.nets.layers import layers_by_depth
+from vitesse.ops.convolution import ConvTokens
 from vitesse.ops.head import Classifier
 from vitesse.ops.patch_embed import PatchTokens
 
@@ -26,6 +29,23 @@ class Lender(NamedTuple):
 
 # Makes the module of the block at (stage, position); the supernet passes one that keeps what it made.
 MakeBlock = Callable[[int, int, Block, int, float, Lender | None], nn.Module]
+# Makes the module that leads into a stage, from the width before to its own; likewise.
+MakeDown = Callable[[int, Down, int, int], nn.Module]
+
+
+@singledispatch
+def stem(value: object, embed: int) -> nn.Module:
+    """The module of a stem's value, for an embedding of this width."""
+    raise TypeError(f"No module is known for the stem {type(value).__name__}.")
+
+
+stem.register(ConvStem)(ConvTokens)
+stem.register(PatchEmbed)(PatchTokens)
+
+
+def make_down(stage: int, value: Down, previous: int, dim: int) -> nn.Module:
+    """What leads into a stage."""
+    return down(value, previous, dim)
 
 
 def make_block(
@@ -41,32 +61,51 @@ def make_block(
 
 
 class StageModule(nn.Module):
-    """The blocks of one stage."""
+    """What leads into a stage, and its blocks."""
 
-    def __init__(self, value: Stage, number: int, *, drop_path: Sequence[float], block: MakeBlock) -> None:
+    def __init__(
+        self, value: Stage, number: int, *, drop_path: Sequence[float], block: MakeBlock, down: nn.Module | None
+    ) -> None:
         super().__init__()
+        self.value = value.down
+        self.down = down
         self.blocks = nn.ModuleList()
         for b, (one, rate) in enumerate(zip(value.blocks, drop_path, strict=True)):
             leader = value.leader(b)
             lender = None if leader == b else Lender(leader, self.blocks[leader], value.own)
             self.blocks.append(block(number, b, one, value.dim, rate, lender))
 
+    def enter(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        """Tokens (B, N, previous) and how they lie, as the first block is to see them."""
+        if self.value is None or self.down is None:
+            return x, grid
+        return self.down(x, grid), self.value.grid(grid)
+
 
 class Network(nn.Module):
     """Stem, stages, head: images (B, C, H, W) to logits (B, classes).
 
-    `arch` is the value it was built from. Features after every block come from `forward_intermediates`.
+    `arch` is the value it was built from. `forward_intermediates` gives features: after every block where there is one
+    stage, else at the end of every stage.
     """
 
-    def __init__(self, arch: Backbone, *, drop_path: Sequence[float], block: MakeBlock = make_block) -> None:
+    def __init__(
+        self,
+        arch: Backbone,
+        *,
+        drop_path: Sequence[float],
+        block: MakeBlock = make_block,
+        down: MakeDown = make_down,
+    ) -> None:
         super().__init__()
         self.arch = arch
-        self.stem = PatchTokens(arch.stem, arch.stages[0].dim)
+        self.stem = stem(arch.stem, arch.stages[0].dim)
         rates = iter(drop_path)
-        self.stages = nn.ModuleList(
-            StageModule(stage, s, drop_path=[next(rates) for _ in stage.blocks], block=block)
-            for s, stage in enumerate(arch.stages)
-        )
+        self.stages = nn.ModuleList()
+        for s, stage in enumerate(arch.stages):
+            way = None if stage.down is None else down(s, stage.down, arch.stages[s - 1].dim, stage.dim)
+            own_rates = [next(rates) for _ in stage.blocks]
+            self.stages.append(StageModule(stage, s, drop_path=own_rates, block=block, down=way))
         self.head = Classifier(arch.head, arch.stages[-1].dim)
         self.num_classes = arch.head.classes
         self.num_features = self.head_hidden_size = self.embed_dim = arch.stages[-1].dim
@@ -76,14 +115,31 @@ class Network(nn.Module):
         self.preprocess: Preprocess | None = None
         self.class_names: tuple[str, ...] = ()
         self.feature_info = [
-            {"module": f"stages.{s}.blocks.{b}", "num_chs": stage.dim, "reduction": arch.stem.patch[0]}
-            for s, stage in enumerate(arch.stages)
-            for b in range(stage.depth)
+            {"module": f"stages.{s}.blocks.{b}", "num_chs": arch.stages[s].dim, "reduction": arch.reductions[s]}
+            for s, b in self._taps()
         ]
         self.default_cfg = self.pretrained_cfg = pretrained_cfg(arch)
 
-    def _blocks(self) -> list[nn.Module]:
-        return [block for stage in self.stages.children() for block in stage.blocks]  # type: ignore[union-attr]
+    def _taps(self) -> list[tuple[int, int]]:
+        """The blocks (stage, position) after which there are features."""
+        first = self.arch.stages[0]
+        if len(self.arch.stages) == 1:
+            return [(0, b) for b in range(first.depth)]
+        return [(s, stage.depth - 1) for s, stage in enumerate(self.arch.stages)]
+
+    def _walk(
+        self, x: Tensor, *, last: tuple[int, int] | None = None
+    ) -> Iterator[tuple[tuple[int, int], Tensor, Grid]]:
+        """The stream (B, N, dim) of images after each block (stage, position), and how it lies; ends after `last`."""
+        grid = self.stem.grid(x)  # type: ignore[operator]
+        x = self.stem(x)
+        for s, stage in enumerate(self.stages):
+            x, grid = stage.enter(x, grid)  # type: ignore[operator]
+            for b, block in enumerate(stage.blocks):  # type: ignore[arg-type]
+                x = self._run(block, x, grid)
+                yield (s, b), x, grid
+                if (s, b) == last:
+                    return
 
     def _run(self, block: nn.Module, x: Tensor, grid: Grid) -> Tensor:
         for branch in block:  # type: ignore[attr-defined]
@@ -99,10 +155,8 @@ class Network(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to tokens (B, N, embed) after the last block and, where it comes first, the final norm."""
-        grid = self.stem.grid(x)
-        x = self.stem(x)
-        for block in self._blocks():
-            x = self._run(block, x, grid)
+        for _, after, _ in self._walk(x):
+            x = after
         return self._norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -127,17 +181,21 @@ class Network(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Features after the blocks asked for (timm's convention: None all, an integer the last n, or positions)."""
+        """Features at the places of `feature_info` asked for (timm's: None all, an integer the last n, or positions).
+
+        `norm` applies the final norm to those that have its width.
+        """
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f'output_fmt must be "NCHW" or "NLC", but got {output_fmt!r}.')
-        blocks, grid = self._blocks(), self.stem.grid(x)
-        wanted = range(len(blocks))[-indices:] if isinstance(indices, int) else indices
-        taken = [range(len(blocks))[i] for i in (range(len(blocks)) if wanted is None else wanted)]
-        x, found = self.stem(x), []
-        for position, block in enumerate(blocks[: max(taken) + 1] if stop_early else blocks):
-            x = self._run(block, x, grid)
-            if position in taken:
-                found.append(self._intermediate(self._norm(x) if norm else x, grid, output_fmt, return_prefix_tokens))
+        taps = self._taps()
+        wanted = taps[-indices:] if isinstance(indices, int) else taps
+        wanted = [taps[i] for i in indices] if indices is not None and not isinstance(indices, int) else wanted
+        found = []
+        for place, after, grid in self._walk(x, last=max(wanted) if stop_early else None):
+            x = after
+            if place in wanted:
+                normed = self._norm(x) if norm and x.shape[-1] == self.embed_dim else x
+                found.append(self._intermediate(normed, grid, output_fmt, return_prefix_tokens))
         return found if intermediates_only else (self._norm(x), found)
 
     @staticmethod
@@ -162,7 +220,7 @@ class Network(nn.Module):
         self.arch = replace(self.arch, head=head)
         norm, fresh = self.head.norm, Classifier(head, self.embed_dim)
         initialize(fresh)
-        self.head = fresh.to(self.stem.proj.weight)  # on this network's device, of its type
+        self.head = fresh.to(next(self.parameters()))  # on this network's device, of its type
         self.head.norm = norm
         self.num_classes, self.class_names = num_classes, ()
         self.default_cfg = self.pretrained_cfg = pretrained_cfg(self.arch, self.preprocess)
@@ -172,12 +230,13 @@ class Network(nn.Module):
         self.grad_checkpointing = enable
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that are no matrices of a layer: extra tokens and absolute positions."""
-        return {"stem.tokens", "stem.position"}
+        """Parameters that are no matrices of a layer: extra tokens, absolute positions, tables of biases."""
+        tables = {name for name, _ in self.named_parameters() if name.endswith(".offset_bias")}
+        return {"stem.tokens", "stem.position"} | tables
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers by depth, for layer-wise learning rates (timm's convention)."""
-        return {"stem": r"^stem", "blocks": [(r"^stages\.(\d+)\.blocks\.(\d+)", None), (r"^head\.norm", (99999,))]}
+        return layers_by_depth(self.arch)
 
 
 def initialize(module: nn.Module) -> None:
@@ -201,7 +260,7 @@ def pretrained_cfg(arch: Backbone, preprocess: Preprocess | None = None) -> dict
         "fixed_input_size": False,
         "mean": (0.5,) * channels,
         "std": (0.5,) * channels,
-        "first_conv": "stem.proj",
+        "first_conv": arch.stem.first_conv,
         "classifier": "head.classifier",
     }
     if preprocess is not None:

@@ -111,7 +111,8 @@ def _figures(summary: RunSummary) -> Iterator[str]:
 def _architecture(summary: RunSummary) -> Iterator[str]:
     if summary.arch is not None:
         stem = summary.arch.stem
-        size = f"{stem.image[0]} × {stem.image[1]}, {stem.channels} channels, patches {stem.patch[0]} × {stem.patch[1]}"
+        down, across = stem.reduction
+        size = f"{stem.image[0]} × {stem.image[1]}, {stem.channels} channels, {down} × {across} pixels a token"
         yield from _chapter("Architecture", [f"- images {size}", *(f"- {line}" for line in described(summary.arch))])
 
 

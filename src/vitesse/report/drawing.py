@@ -12,7 +12,7 @@ from functools import singledispatch
 from html import escape
 from typing import Literal
 
-from vitesse.arch import MLP, Attention, Backbone, Block, Stage
+from vitesse.arch import MLP, Attention, Backbone, Block, LocalConv, MBConv, Stage, WindowAttention
 
 WIDTH = 440
 SPINE_X = 190  # the middle of the residual stream
@@ -76,6 +76,32 @@ def _(branch: Attention, dim: int) -> Wing:
 
 
 @wing.register
+def _(branch: WindowAttention, dim: int) -> Wing:
+    width = branch.heads * branch.head_dim
+    return Wing(
+        side="left",
+        width=width,
+        cells=branch.heads,
+        head="heads",
+        label=f"{branch.heads}",
+        title=f"attention in windows of {branch.window} × {branch.window}: {branch.heads} heads of {branch.head_dim}",
+    )
+
+
+@wing.register
+def _(branch: MBConv, dim: int) -> Wing:
+    hidden = branch.hidden(dim)
+    title = f"MBConv: {hidden} hidden, kernel {branch.kernel}, ratio {branch.ratio:g}"
+    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
+
+
+@wing.register
+def _(branch: LocalConv, dim: int) -> Wing:
+    title = f"local convolution: kernel {branch.kernel}, {dim} wide"
+    return Wing(side="right", width=dim, cells=1, head="hidden", label=f"{dim}", title=title)
+
+
+@wing.register
 def _(branch: MLP, dim: int) -> Wing:
     hidden = branch.hidden(dim)
     title = f"MLP: {hidden} hidden, ratio {branch.ratio:g}"
@@ -102,7 +128,8 @@ def draw(arch: Backbone, *, name: str, scale: Scale, kind: Literal["winner", "te
                 y += pitch
     parts.append(_foot(arch, y=y, scale=scale))
     depth = f"{number} block{'s' if number != 1 else ''}"
-    label = escape(f"{name}: {arch.stages[0].dim} wide, {depth}, {arch.head.classes} classes", quote=True)
+    widths = ", ".join(str(stage.dim) for stage in arch.stages)
+    label = escape(f"{name}: {widths} wide, {depth}, {arch.head.classes} classes", quote=True)
     return (
         f'<svg class="arch {kind}" viewBox="0 0 {WIDTH} {y + FOOT:.0f}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
@@ -183,6 +210,7 @@ def _stream(dim: int, *, y: float, height: float, scale: Scale) -> str:
 def _stem(arch: Backbone, scale: Scale) -> str:
     """The image with its patches above the stream: what goes in, and how wide it becomes."""
     stem, dim = arch.stem, arch.stages[0].dim
+    down, over = stem.reduction
     (rows, columns), side = stem.image, 30.0
     height, width = side * min(1, rows / columns), side * min(1, columns / rows)
     x, y = SPINE_X - width / 2, 8 + (side - height)
@@ -196,11 +224,11 @@ def _stem(arch: Backbone, scale: Scale) -> str:
     grid = stem.grid
     extra = f" + {grid.extra}" if grid.extra else ""
     return (
-        f'<g class="stem"><title>patches of {stem.patch[0]} × {stem.patch[1]} pixels</title>'
+        f'<g class="stem"><title>a token for {down} × {over} pixels</title>'
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="2"/>{lines}'
         f'<path d="{funnel}"/></g>'
         f'<text class="left" x="{SPINE_X - 40}" y="22">{rows} × {columns} × {stem.channels}</text>'
-        f'<text class="left faint" x="{SPINE_X - 40}" y="37">patches {stem.patch[0]} × {stem.patch[1]}</text>'
+        f'<text class="left faint" x="{SPINE_X - 40}" y="37">patches {down} × {over}</text>'
         f'<text class="right" x="{SPINE_X + 40}" y="22">{dim} wide</text>'
         f'<text class="right faint" x="{SPINE_X + 40}" y="37">{grid.patches}{extra} tokens</text>'
     )

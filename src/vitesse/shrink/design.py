@@ -83,9 +83,10 @@ def _choice(options: list[int] | list[float]) -> int:
 
 def fitted(space: Backbone, preprocess: Preprocess, *, classes: int) -> Backbone:
     """A space from the zoo or a file, made to read these images and name these classes."""
-    if any(side % step for side, step in zip(preprocess.size, space.stem.patch, strict=True)):
+    patch = space.stem.patch if isinstance(space.stem, PatchEmbed) else (1, 1)
+    if any(side % step for side, step in zip(preprocess.size, patch, strict=True)):
         raise UsageError(
-            f"The images must be a multiple of the space's patch {space.stem.patch}, but are {preprocess.size}. "
+            f"The images must be a multiple of the space's patch {patch}, but are {preprocess.size}. "
             "Set data.size, or take another space."
         )
     stem = replace(space.stem, image=preprocess.size, channels=preprocess.channels)

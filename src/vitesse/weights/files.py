@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vitesse.arch import from_json, parameters
+from vitesse.arch import buffers, from_json, parameters
 from vitesse.errors import VitesseError
 from vitesse.runs.files import atomic_path
 from vitesse.weights.slice import lengths
@@ -102,9 +102,10 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
 
 
 def _check(state: Mapping[str, Tensor], arch_json: str, path: str) -> None:
-    """Raise unless every parameter of the architecture is there in its shape."""
+    """Raise unless every parameter and buffer of the architecture is there in its shape."""
     try:
-        shapes = parameters(from_json(arch_json))
+        arch = from_json(arch_json)
+        shapes = parameters(arch) | buffers(arch)
     except ValueError as error:
         raise VitesseError(f"{path}: the architecture cannot be read. {error}") from error
     wrong = [

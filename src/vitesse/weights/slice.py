@@ -13,12 +13,11 @@ from torch import Tensor
 from vitesse.arch import Axis, Shape
 from vitesse.errors import VitesseError
 
-# How an axis that shrinks is cut. Most keep their first entries; a table of distances and a kernel keep their centre.
+# How an axis that shrinks is cut. Most keep their first entries (a table of unsigned distances, too: the small ones); a
+# table of signed distances and a kernel keep their centre.
 CENTRED = frozenset({"reach", "kernel"})
 # Axes of these kinds mean something entry by entry: they cannot be cut at all.
-FIXED = frozenset(
-    {"one", "three", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"}
-)
+FIXED = frozenset({"three", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"})
 
 
 @dataclass(frozen=True, slots=True)

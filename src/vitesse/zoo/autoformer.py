@@ -102,7 +102,7 @@ def autoformer_base(*, classes: int = 1000, image: int = 224) -> Backbone:
 def host(config: Mapping[str, Any]) -> Backbone:
     """The network as large as the published code stores it, which may be more than any choice uses."""
     settings = AutoFormerSettings.read(config)
-    ratio = _exact(float(settings.mlp_ratio), settings.embed_dim)
+    ratio = exact_ratio(float(settings.mlp_ratio), settings.embed_dim)
     block = _block(settings, settings.heads, ratio, _packed(settings))
     return _backbone(settings, settings.embed_dim, settings.depth, block)
 
@@ -117,7 +117,7 @@ def subnet(config: Mapping[str, Any], sampled: Mapping[str, Any]) -> Backbone:
     """The network that the published code runs for `sampled`; VitesseError where the storage does not hold it."""
     settings = AutoFormerSettings.read(config)
     width, heads, ratios = settings.sampled(sampled)
-    return _subnet(settings, width, heads, [_exact(ratio, width) for ratio in ratios], _packed(settings))
+    return _subnet(settings, width, heads, [exact_ratio(ratio, width) for ratio in ratios], _packed(settings))
 
 
 def counts(config: Mapping[str, Any], sampled: Mapping[str, Any]) -> dict[str, int | float]:
@@ -194,7 +194,7 @@ def _choice(options: Sequence[Any]) -> Any:
     return options[0] if len(options) == 1 else Choice(*options)
 
 
-def _exact(ratio: float, width: int) -> float:
+def exact_ratio(ratio: float, width: int) -> float:
     """The ratio that gives our MLP the hidden width int(width * ratio) of the published one."""
     hidden = int(width * ratio)
     return ratio if MLP(ratio=ratio).hidden(width) == hidden else hidden / width

@@ -21,6 +21,13 @@ from vitesse.zoo.minideit import (
     mini_deit_small_patch16_224,
     mini_deit_tiny_patch16_224,
 )
+from vitesse.zoo.tinyvit import (
+    tiny_vit_5m_224,
+    tiny_vit_11m_224,
+    tiny_vit_21m_224,
+    tiny_vit_21m_384,
+    tiny_vit_21m_512,
+)
 
 
 class MakeArch(Protocol):
@@ -74,6 +81,9 @@ class Model:
 
 _AUTOFORMER = "README of the published AutoFormer code; macs: AutoFormer paper, arXiv 2107.00651"
 _MINIVIT = "README of the published MiniViT code (paper: arXiv 2204.07154)"
+_TINYVIT = "README of the published TinyViT code, arXiv 2207.10666"
+_TINYVIT_1K = f"{_TINYVIT}; trained on ImageNet-1k alone ({{}} after distillation on ImageNet-22k)"
+_TINYVIT_22K = f"{_TINYVIT}; after distillation on ImageNet-22k"
 _DEIT = "DeiT paper, arXiv 2012.12877"
 _DEIT_PVT = f"{_DEIT}; macs: PVT paper, arXiv 2102.12122"
 _DEIT_SWIN = f"{_DEIT}; macs: Swin paper, arXiv 2103.14030"
@@ -85,6 +95,12 @@ IMAGENET: dict[str, Any] = {
     "crop_pct": 0.875,  # the published DeiT and AutoFormer: shorter side to 256, centre crop of 224
     "interpolation": "bicubic",
 }
+
+
+def fed(arch: Backbone) -> dict[str, Any]:
+    """How a published model for these images was fed: from 384 pixels on the whole picture was resized."""
+    return IMAGENET | {"crop_pct": 1.0 if min(arch.stem.image) >= 384 else IMAGENET["crop_pct"]}
+
 
 MODELS = (
     Model("autoformer", autoformer_tiny, Figures(5.8e6, 1.3e9, 75.3, _AUTOFORMER)),
@@ -100,6 +116,11 @@ MODELS = (
     Model("minideit", mini_deit_small_patch16_224, Figures(11e6, None, 80.9, _MINIVIT)),
     Model("minideit", mini_deit_base_patch16_224, Figures(44e6, None, 83.2, _MINIVIT)),
     Model("minideit", mini_deit_base_patch16_384, Figures(44e6, None, 84.9, _MINIVIT)),
+    Model("tinyvit", tiny_vit_5m_224, Figures(5.4e6, 1.3e9, 79.1, _TINYVIT_1K.format("80.7"))),
+    Model("tinyvit", tiny_vit_11m_224, Figures(11e6, 2.0e9, 81.5, _TINYVIT_1K.format("83.2"))),
+    Model("tinyvit", tiny_vit_21m_224, Figures(21e6, 4.3e9, 83.1, _TINYVIT_1K.format("84.8"))),
+    Model("tinyvit", tiny_vit_21m_384, Figures(21e6, 13.8e9, 86.2, _TINYVIT_22K)),
+    Model("tinyvit", tiny_vit_21m_512, Figures(21e6, 27.0e9, 86.5, _TINYVIT_22K)),
 )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from vitesse.arch import Backbone
 from vitesse.errors import UsageError, VitesseError
-from vitesse.zoo.published import IMAGENET, MODELS, Model
+from vitesse.zoo.published import MODELS, Model, fed
 
 # What timm's factory hands to every entrypoint about weights; there are none to load.
 _ABOUT_WEIGHTS = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "pretrained_model_args")
@@ -105,23 +105,23 @@ def _create(model: Model, pretrained: bool, kwargs: dict[str, Any]) -> Any:
         )
     given = {name: value for name, value in kwargs.items() if name not in _ABOUT_WEIGHTS}
     rate, features = given.pop("drop_path_rate", 0.0), given.pop("features_only", False)
-    indices = given.pop("out_indices", 3)
+    indices = given.pop("out_indices", None)
     arch = _adapted(model.make(), given)
-    rates = drop_path_rates(rate, arch.stages[0].depth)
+    rates = drop_path_rates(rate, sum(stage.depth for stage in arch.stages))
     if features:
         return _features(arch, rates, indices)
     network = build(arch, drop_path=rates)
-    set_preprocessing(network, IMAGENET)
+    set_preprocessing(network, fed(model.make()))
     return network
 
 
 def _cfg(arch: Backbone) -> dict[str, Any]:
     """What timm tells of the model before it is made."""
     return {
-        **IMAGENET,
+        **fed(arch),
         "num_classes": arch.head.classes,
         "input_size": (arch.stem.channels, *arch.stem.image),
-        "first_conv": "stem.proj",
+        "first_conv": arch.stem.first_conv,
         "classifier": "head.classifier",
     }
 
@@ -147,15 +147,21 @@ def _adapted(arch: Backbone, given: dict[str, Any]) -> Backbone:
     return replace(arch, stem=stem, head=head)
 
 
-def _features(arch: Backbone, rates: list[float], indices: int | Sequence[int]) -> Any:
-    """timm's wrapper that gives the maps after the blocks asked for; what comes after the last of them is not built."""
+def _features(arch: Backbone, rates: list[float], indices: int | Sequence[int] | None) -> Any:
+    """timm's wrapper that gives the maps asked for; what comes after the last of them is not built.
+
+    Of a plain ViT there is one after each block (by default the last three), else one after each stage (all of them).
+    """
     from timm.models._features import FeatureGetterNet, feature_take_indices
 
     from vitesse.nets import build
 
-    stage = arch.stages[0]
-    taken, last = feature_take_indices(stage.depth, indices if isinstance(indices, int) else list(indices))
-    depth = -(-(last + 1) // stage.group) * stage.group  # blocks that share weights stay together
-    cut = replace(stage, depth=depth, block=stage.blocks[:depth])
-    headless = replace(arch, stages=(cut,), head=replace(arch.head, classes=0, norm=None))
+    stage, many = arch.stages[0], len(arch.stages) > 1
+    indices = (len(arch.stages) if many else 3) if indices is None else indices
+    count = len(arch.stages) if many else stage.depth
+    taken, last = feature_take_indices(count, indices if isinstance(indices, int) else list(indices))
+    depth = min(stage.depth, -(-(last + 1) // stage.group) * stage.group)  # blocks that share weights stay together
+    shallow = replace(stage, depth=depth, block=stage.blocks[:depth])
+    kept = arch.stages[: last + 1] if many else (shallow,)
+    headless = replace(arch, stages=kept, head=replace(arch.head, classes=0, norm=None))
     return FeatureGetterNet(build(headless, drop_path=rates), out_indices=tuple(taken))

@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from vitesse.arch import Backbone, from_json
-from vitesse.arch.backbone import has_choice
+from vitesse.arch.choice import has_choice
 from vitesse.errors import UsageError
 from vitesse.zoo.autoformer import autoformer_base_space, autoformer_small_space, autoformer_tiny_space
 from vitesse.zoo.published import MODELS

@@ -14,9 +14,9 @@ from timm.models.vision_transformer import Block as TimmBlock
 from torch import nn
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Head, LayerNorm, PatchEmbed, Stage
+from vitesse.arch.operation import Act
 from vitesse.errors import VitesseError
 
-Act = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"]
 _ACTIVATIONS: dict[type[nn.Module], Act] = {
     GELU: "gelu",
     GELUTanh: "gelu_tanh",
@@ -40,6 +40,15 @@ def arch_of(model: Any, name: str) -> Backbone:
         )
     except ValueError as error:
         raise VitesseError(f"{name} cannot be taken over: {error}") from error
+
+
+def activation_of(module: Any, name: str) -> Act:
+    """Our name of an activation of the model `name`; VitesseError where there is none."""
+    if type(module) is nn.GELU:
+        return "gelu" if module.approximate == "none" else "gelu_tanh"
+    if type(module) not in _ACTIVATIONS:
+        raise _Reader(name).refused(f"the activation {type(module).__name__}")
+    return _ACTIVATIONS[type(module)]
 
 
 class _Reader:
@@ -133,11 +142,7 @@ class _Reader:
         )
 
     def mlp(self, mlp: Any, norm: nn.Module, scaled: bool) -> MLP:
-        act = _ACTIVATIONS.get(type(mlp.act))
-        if type(mlp.act) is nn.GELU:
-            act = "gelu" if mlp.act.approximate == "none" else "gelu_tanh"
-        if act is None:
-            raise self.refused(f"the activation {type(mlp.act).__name__}")
+        act = activation_of(mlp.act, self.name)
         if not isinstance(mlp.norm, nn.Identity):
             raise self.refused("a norm inside its MLP (scale_mlp_norm)")
         self.require(mlp.fc1, nn.Linear, "an MLP layer")

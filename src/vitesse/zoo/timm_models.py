@@ -1,4 +1,4 @@
-"""timm's plain vision transformers become networks of ours: `vit_*`, `deit_*`, `deit3_*`, with the same outputs."""
+"""timm's vision transformers become networks of ours: `vit_*`, `deit_*`, `deit3_*`, `tiny_vit_*`, with the same outputs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 import timm
 import torch
 from timm.models.deit import VisionTransformerDistilled
+from timm.models.tiny_vit import TinyVit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone
+from vitesse.arch import Backbone, ConvStem
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.zoo.preprocessing import set_preprocessing
 from vitesse.zoo.published import MODELS
 from vitesse.zoo.strict import require_keys
 from vitesse.zoo.timm_arch import arch_of
+from vitesse.zoo.timm_tinyvit import tinyvit_arch, tinyvit_of, to_timm_tinyvit
 
 _STEM = {"stem.proj": "patch_embed.proj", "stem.norm": "norm_pre"}
 _BLOCK = {
@@ -34,7 +36,7 @@ _TOKENS = {"class": "cls_token", "distillation": "dist_token", "register": "reg_
 
 
 def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
-    """The network of a timm VisionTransformer, with its weights, its preprocessing and its stochastic depth.
+    """The network of a timm VisionTransformer or TinyViT, with its weights, its preprocessing and its stochastic depth.
 
     `model` is a model or a name, whose pretrained weights are loaded unless `pretrained` is False. Dropout is not
     carried over. VitesseError for an unknown name (with the closest ones), for a model of another kind, and for a
@@ -43,10 +45,14 @@ def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
     if isinstance(model, str):
         model = _create(model, pretrained)
     name = _name(model)
+    if type(model) is TinyVit:
+        network = tinyvit_of(model, name, _image(model))
+        set_preprocessing(network, _cfg(model))
+        return network
     if not isinstance(model, VisionTransformer) or type(model) not in (VisionTransformer, VisionTransformerDistilled):
         raise VitesseError(
-            f"{name} is a {type(model).__name__}, but only timm's plain VisionTransformer (vit_*, deit_*, deit3_*) "
-            "can be taken over. As a teacher it can be used as it is."
+            f"{name} is a {type(model).__name__}, but only timm's plain VisionTransformer (vit_*, deit_*, deit3_*) and "
+            "TinyVit can be taken over. As a teacher it can be used as it is."
         )
     arch = arch_of(model, name)
     rates = [float(getattr(block.drop_path1, "drop_prob", 0.0) or 0.0) for block in model.blocks]
@@ -60,8 +66,10 @@ def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
 
 
 def to_timm_state(network: Network) -> dict[str, Tensor]:
-    """The weights of a network that timm's VisionTransformer can hold, under timm's names and in its layout."""
+    """The weights of a network that timm's VisionTransformer or TinyViT can hold, under timm's names and in its layout."""
     arch, state = network.arch, network.state_dict()
+    if isinstance(arch.stem, ConvStem):
+        return to_timm_tinyvit(network)
     theirs = {their: state[our] for our, their in _names(arch, state).items()}
     kinds = arch.stem.tokens
     for kind, name in _TOKENS.items():
@@ -107,6 +115,8 @@ def _create(name: str, pretrained: bool) -> nn.Module:
         empty = timm.create_model(name, pretrained=False)
     if type(empty) in (VisionTransformer, VisionTransformerDistilled):
         arch_of(empty, name)  # what cannot be taken over is refused before its weights are fetched
+    elif type(empty) is TinyVit:
+        tinyvit_arch(empty, name, _image(empty))
     try:
         return timm.create_model(name, pretrained=pretrained)
     except (OSError, RuntimeError, ValueError) as error:
@@ -116,6 +126,12 @@ def _create(name: str, pretrained: bool) -> nn.Module:
 def _name(model: nn.Module) -> str:
     cfg = _cfg(model)
     return str(cfg.get("architecture") or type(model).__name__)
+
+
+def _image(model: nn.Module) -> tuple[int, int]:
+    """The size of the images that a model was made for, where its modules do not say it."""
+    _, height, width = _cfg(model).get("input_size") or (3, 224, 224)
+    return height, width
 
 
 def _cfg(model: nn.Module) -> dict[str, Any]:
