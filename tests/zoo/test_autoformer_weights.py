@@ -43,7 +43,8 @@ def test_outputs_agree_in_double(record, index):
     images, expected = record.tensors["input"].double(), record.tensors[f"sub{index}.output_f64"]
     with torch.no_grad():
         found = from_published("autoformer", state, record.config)(images, subnet(record, index))
-    assert relative(plain(images, state, record.config, sampled, gelu_dtype=torch.float32), expected) < 1e-12
+    # The published GELU runs in float32 even there, and what it rounds differs from processor to processor.
+    assert relative(plain(images, state, record.config, sampled, gelu_dtype=torch.float32), expected) < 1e-7
     assert relative(found, plain(images, state, record.config, sampled)) < 1e-12
     assert relative(found, expected) < 1e-7
 
