@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vitesse.cli.options import RunOptions
+from vitesse.cli.options import RunOptions, number_or_word
 from vitesse.errors import UsageError
 
 
@@ -43,5 +43,4 @@ class Multiplex(RunOptions):
                 f"The original, {self.model}, is the teacher, but got --teacher {self.teacher}. Leave it out."
             )
         flags = {"teacher.model": self.model, "multiplex.init": self.init, "multiplex.mix": self.mix}
-        share = int(self.share) if self.share is not None and self.share.isdecimal() else self.share
-        run_verb(self, work=multiplex, flags=flags | {"multiplex.share": share})
+        run_verb(self, work=multiplex, flags=flags | {"multiplex.share": number_or_word(self.share)})
