@@ -19,7 +19,17 @@ class RunOptions:
     """digits, a folder of images by class (or with train/, val/, test/), .tar shards, or a saved dataset."""
     teacher: str | None = None
     """A timm name, a run folder, or a file of weights."""
-    recipe: Literal["autoformer_tiny", "autoformer_small", "autoformer_base"] | None = None
+    recipe: (
+        Literal[
+            "autoformer_tiny",
+            "autoformer_small",
+            "autoformer_base",
+            "mini_deit_tiny",
+            "mini_deit_small",
+            "mini_deit_base",
+        ]
+        | None
+    ) = None
     """Start from the settings of a published method."""
     settings: Path | None = None
     """Settings as TOML; the run.toml of another run serves, too."""
@@ -45,3 +55,8 @@ class BudgetOptions:
     """The longest time for one image on this device, in the runtime that will serve it: 12ms, 800us."""
     max_memory: str | None = None
     """The most memory for the weights and activations of one image: 20MB, 1.5GiB."""
+
+
+def number_or_word(text: str | None) -> int | str | None:
+    """What a flag that takes a number or a word was given, as the settings have it."""
+    return int(text) if text is not None and text.isdecimal() else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vitesse.cli.options import BudgetOptions, RunOptions
+from vitesse.cli.options import BudgetOptions, RunOptions, number_or_word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,16 +20,24 @@ class Shrink(BudgetOptions, RunOptions):
     Examples:
       vitesse shrink --data digits --max-params 60k --out runs/digits
       vitesse shrink --data photos/ --teacher deit_small_patch16_224 --max-latency 12ms --out runs/photos
+      vitesse shrink --data digits --max-params 30k --multiplex auto --out runs/shared
     """
 
     space: str | None = None
     """auto (around the teacher; the default), a named space (autoformer_tiny, ...), or a JSON file."""
     strategy: Literal["evolution", "nsga2", "random"] | None = None
     """How the space is searched; evolution by default."""
+    multiplex: str | None = None
+    """Let blocks share weights, so that more fit into the budget: auto (the search chooses), or how many always do."""
 
     def run(self) -> None:
         """Do it."""
         from vitesse.cli.running import run_verb
         from vitesse.shrink.run import shrink
 
-        run_verb(self, work=shrink, flags={"supernet.space": self.space, "search.strategy": self.strategy})
+        flags = {
+            "supernet.space": self.space,
+            "supernet.multiplex": number_or_word(self.multiplex),
+            "search.strategy": self.strategy,
+        }
+        run_verb(self, work=shrink, flags=flags)

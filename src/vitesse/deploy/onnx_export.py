@@ -4,6 +4,7 @@ gets its name."""
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -113,6 +114,7 @@ def draft_onnx(network: Served, path: Path, *, metadata: Metadata, opset: int | 
     used = next(int(entry.version) for entry in proto.opset_import if not entry.domain)
     if opset is not None and used != opset:  # the exporter takes another one and only mutters
         raise VitesseError(f"The network cannot be exported with opset {opset}, only with {used}. Ask for that one.")
+    _store_once(proto)
     _tidy(proto, metadata)
     path.write_bytes(proto.SerializeToString())
     return used
@@ -139,6 +141,23 @@ def _traced(network: nn.Module, example: Tensor, opset: int | None) -> Any:
         raise VitesseError(f"The network cannot be exported to ONNX: {first}") from error
     assert program is not None  # only for the older exporter
     return program.model_proto
+
+
+def _store_once(proto: Any) -> None:
+    """Let equal tensors be one: the exporter turns a weight that several layers share anew for each of them."""
+    names: dict[str, str] = {}
+    first: dict[tuple[object, ...], str] = {}
+    for tensor in proto.graph.initializer:
+        # A tensor that is not held as bytes, as small ones may be, stays alone.
+        content = hashlib.sha256(tensor.raw_data).digest() if tensor.raw_data else tensor.name
+        names[tensor.name] = first.setdefault((tensor.data_type, *tensor.dims, content), tensor.name)
+    if any(attribute.HasField("g") for node in proto.graph.node for attribute in node.attribute):
+        return  # a graph within may mean any of them by name
+    kept = [tensor for tensor in proto.graph.initializer if names[tensor.name] == tensor.name]
+    for node in proto.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
 
 
 def _tidy(proto: Any, metadata: Metadata) -> None:

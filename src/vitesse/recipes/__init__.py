@@ -7,12 +7,16 @@ from functools import partial
 
 from vitesse.errors import UsageError
 from vitesse.recipes.autoformer import autoformer_imagenet
+from vitesse.recipes.mini_deit import mini_deit_imagenet
 from vitesse.shrink.settings import ShrinkSettings
 
 RECIPES = {
     "autoformer_tiny": partial(autoformer_imagenet, "tiny"),
     "autoformer_small": partial(autoformer_imagenet, "small"),
     "autoformer_base": partial(autoformer_imagenet, "base"),
+    "mini_deit_tiny": partial(mini_deit_imagenet, "tiny"),
+    "mini_deit_small": partial(mini_deit_imagenet, "small"),
+    "mini_deit_base": partial(mini_deit_imagenet, "base"),
 }
 
 

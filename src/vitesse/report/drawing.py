@@ -71,7 +71,7 @@ def _(branch: Attention, dim: int) -> Wing:
         cells=branch.heads,
         head="heads",
         label=f"{branch.heads}",
-        title=f"attention: {branch.heads} heads of {branch.head_dim}, {width} wide",
+        title=f"attention: {branch.heads} heads of {branch.head_dim}, {width} wide{', mixed' if branch.mix else ''}",
     )
 
 
@@ -120,6 +120,8 @@ def draw(arch: Backbone, *, name: str, scale: Scale, kind: Literal["winner", "te
     for stage, blocks in rows:
         height = pitch * sum(map(len, blocks))
         parts.append(_stream(stage.dim, y=y, height=height, scale=scale))
+        if stage.group > 1:
+            parts += _groups(stage, [pitch * len(lines) for lines in blocks], first=number + 1, y=y)
         for lines in blocks:
             number += 1
             for line, wings in enumerate(lines):
@@ -150,6 +152,18 @@ def _lines(block: Block, dim: int) -> list[list[Wing]]:
         else:
             lines.append([drawn])
     return lines
+
+
+def _groups(stage: Stage, heights: list[float], *, first: int, y: float) -> list[str]:
+    """A bracket around each group of blocks that share their weights."""
+    brackets = []
+    for start in range(0, stage.depth, stage.group):
+        height = sum(heights[start : start + stage.group])
+        title = f"blocks {first + start} to {first + start + stage.group - 1} share their weights"
+        path = f"M24 {y + 2:.1f} h-4 v{height - 4:.1f} h4"
+        brackets.append(f'<path class="group" d="{path}"><title>{title}</title></path>')
+        y += height
+    return brackets
 
 
 def _heads(lines: list[list[Wing]], *, dim: int, scale: Scale) -> str:

@@ -13,12 +13,14 @@ from vitesse.report.plot_curves import curve_figures
 from vitesse.report.plot_front import front_figure
 from vitesse.report.plot_style import Figure
 from vitesse.report.reading import read_summary
+from vitesse.report.sharing import sharing
 from vitesse.report.summary import RunSummary
 from vitesse.runs.files import write_text
 
 TITLES = {
     "front": "Front",
     "architecture": "Architecture",
+    "sharing": "Shared weights",
     "curves": "Training",
     "speed": "Speed",
     "export": "Export",
@@ -45,6 +47,7 @@ def page(summary: RunSummary) -> str:
     parts = {
         "front": sections.front_section(summary, front),
         "architecture": sections.architecture(summary),
+        "sharing": sharing(summary),
         "curves": sections.curves(summary, curves),
         "speed": sections.speed(summary.speed),
         "export": sections.gate(summary.gate),

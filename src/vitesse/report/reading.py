@@ -52,6 +52,7 @@ def read_summary(folder: Path | str) -> RunSummary:
         budget_met=result.get("budget_met", bool),
         data=_data(result),
         search=result.part("search").values,
+        multiplex=result.part("multiplex").values,
         candidates=tuple(_candidate(part) for part in _lines(path / "candidates.jsonl")),
         curves=_curves(path / "metrics.jsonl"),
         speed=_speed(_json(path, "speed.json")),

@@ -83,7 +83,8 @@ def front_section(summary: RunSummary, figure: Figure | None) -> Html:
         tag("fieldset", choices, class_="views", aria_label="Cost to show", hidden="") if len(views) > 1 else "",
         tag("div", class_="plot", id="front-plot", data_figure="front-figure"),
         NO_SCRIPT,
-        facts(_spaced(summary.search)),
+        # What the search made of shared weights has a section of its own.
+        facts(_spaced({name: value for name, value in summary.search.items() if name != "sharing"})),
         folded(
             f"The front by {COST_NAMES[first]} as a table ({len(best)})",
             table(heads, rows, numbers=range(len(heads) - 1)),

@@ -150,6 +150,7 @@ class RunSummary:
     budget_met: bool | None = None
     data: Data = field(default_factory=Data)
     search: Mapping[str, object] = field(default_factory=dict)
+    multiplex: Mapping[str, object] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     curves: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
     speed: Speed | None = None

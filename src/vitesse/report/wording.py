@@ -121,7 +121,8 @@ def _stage(stage: Stage) -> tuple[str, ...]:
             name, word = told(branch)
             columns.setdefault(name, []).append(word)
     rest = (f"{name} {words[0] if len(set(words)) == 1 else ' '.join(words)}" for name, words in columns.items())
-    return (f"{stage.dim} wide, {stage.depth} blocks", *rest)
+    shared = f", each {stage.group} sharing weights" if stage.group > 1 else ""
+    return (f"{stage.dim} wide, {stage.depth} blocks{shared}", *rest)
 
 
 @singledispatch
@@ -132,7 +133,7 @@ def told(branch: object) -> tuple[str, str]:
 
 @told.register
 def _(branch: Attention) -> tuple[str, str]:
-    return "heads", str(branch.heads)
+    return "heads", f"{branch.heads}{'' if branch.mix is None else ' mixed'}"
 
 
 @told.register

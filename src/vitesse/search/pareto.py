@@ -75,7 +75,7 @@ def _fields(arch: Backbone) -> dict[str, Any]:
             walk(item, f"{place}.{key}")
 
     for s, stage in enumerate(arch.stages):
-        walk([stage.dim, stage.depth, *(to_data(block) for block in stage.blocks)], str(s))
+        walk([stage.dim, stage.depth, stage.group, *(to_data(block) for block in stage.blocks)], str(s))
     walk([to_data(arch.stem), to_data(arch.head)], "ends")
     return flat
 

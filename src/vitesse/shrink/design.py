@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
-from vitesse.arch import MLP, Attention, Backbone, Block, Budget, Choice, Head, Operation, PatchEmbed, Stage, cost
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    Block,
+    Budget,
+    Choice,
+    Head,
+    HeadMix,
+    Operation,
+    PatchEmbed,
+    Stage,
+    cost,
+)
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
 
@@ -50,30 +64,73 @@ def _patch(size: tuple[int, int]) -> tuple[int, int]:
     return (fitting[0], fitting[0])
 
 
-def space_around(arch: Backbone) -> Backbone:
-    """The space whose largest network is `arch`: narrower, shallower, with fewer heads and slimmer perceptrons."""
-    stages = []
-    for stage in arch.stages:
-        blocks = tuple(_looser(block) for block in stage.blocks)
-        depths = sorted({max(1, math.ceil(stage.depth * part)) for part in (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)})
-        # Multiples of 8 suit vector units; a width that is none of them stays as the largest.
-        dims = sorted({min(stage.dim, max(16, 8 * round(stage.dim * p / 8))) for p in (0.25, 0.375, 0.5, 0.75, 1)})
-        stages.append(Stage(dim=_choice(dims), depth=_choice(depths), block=blocks))
-    return replace(arch, stages=tuple(stages))
+def space_around(arch: Backbone, *, multiplex: int | Literal["none", "auto"] = "none") -> Backbone:
+    """The space whose largest network is `arch`: narrower, shallower, with fewer heads and slimmer perceptrons.
+
+    multiplex: whether blocks may share weights ("auto": any number of them that divides a depth), or how many always do;
+    where they may, their heads may be mixed. Blocks that share in `arch` do so in the whole space. UsageError where those
+    that are to share are not alike, or are too few.
+    """
+    try:
+        return replace(arch, stages=tuple(_around(stage, multiplex) for stage in arch.stages))
+    except ValueError as error:
+        raise UsageError(f"No space of networks that share weights can be made around this one: {error}") from error
 
 
-def _looser(block: Block) -> Block:
+def _around(stage: Stage, multiplex: int | Literal["none", "auto"]) -> Stage:
+    blocks = tuple(_looser(block, mixed=multiplex != "none") for block in stage.blocks)
+    # A group is never smaller than that of the teacher, whose weights begin the space's.
+    least = math.lcm(stage.group, multiplex) if isinstance(multiplex, int) else stage.group
+    groups = stage.depth // least
+    if not groups:
+        raise ValueError(f"{least} blocks were to share weights, but there are {stage.depth}. Share less.")
+    depths = sorted({least * max(1, math.ceil(groups * part)) for part in (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)})
+    shares = [least]
+    if multiplex == "auto":
+        shares += [size for size in range(2 * least, depths[-1] + 1, least) if _may_share(blocks, size, depths)]
+    # Multiples of 8 suit vector units; a width that is none of them stays as the largest.
+    dims = sorted({min(stage.dim, max(16, 8 * round(stage.dim * p / 8))) for p in (0.25, 0.375, 0.5, 0.75, 1)})
+    kept = blocks[: depths[-1]]
+    return replace(stage, dim=_choice(dims), depth=_choice(depths), block=kept, share=_choice(shares))
+
+
+def _may_share(blocks: tuple[Block, ...], size: int, depths: list[int]) -> bool:
+    """Whether groups of this size divide some depth and are of equal blocks."""
+    divides = any(depth % size == 0 for depth in depths)
+    return divides and all(block == blocks[b - b % size] for b, block in enumerate(blocks))
+
+
+def _looser(block: Block, *, mixed: bool) -> Block:
     branches: list[Operation] = []
     for branch in block.branches:
         if isinstance(branch, Attention):
             heads = sorted({max(1, round(branch.heads * part)) for part in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1)})
-            branches.append(replace(branch, heads=_choice(heads)))
+            mix = Choice(None, HeadMix()) if mixed and branch.mix is None else branch.mix
+            branches.append(replace(branch, heads=_choice(heads), mix=mix))
         elif isinstance(branch, MLP):
             ratios = sorted({branch.ratio * part for part in (0.25, 0.5, 0.75, 1)})
             branches.append(replace(branch, ratio=_choice(ratios)))
         else:
             branches.append(branch)
     return Block(*branches)
+
+
+def begins(teacher: Backbone, host: Backbone) -> bool:
+    """Whether the host can begin with the teacher's weights: it is the teacher, or its first blocks, but for what they
+    share and how their heads are mixed.
+    """
+    if (teacher.stem, teacher.head, len(teacher.stages)) != (host.stem, host.head, len(host.stages)):
+        return False
+    return all(
+        ours.dim == theirs.dim
+        and ours.depth <= theirs.depth
+        and all(_unmixed(one) == _unmixed(two) for one, two in zip(theirs.blocks, ours.blocks, strict=False))
+        for theirs, ours in zip(teacher.stages, host.stages, strict=True)
+    )
+
+
+def _unmixed(block: Block) -> Block:
+    return Block(*(replace(one, mix=None) if isinstance(one, Attention) else one for one in block.branches))
 
 
 def _choice(options: list[int] | list[float]) -> int:

@@ -33,14 +33,24 @@ PROOF_IMAGES = 512
 
 
 def finish(
-    job: Job, arch: Backbone, *, supernet: Supernet | None, teacher: nn.Module | None, progress: Progress
+    job: Job,
+    arch: Backbone,
+    *,
+    supernet: Supernet | None,
+    teacher: nn.Module | None,
+    progress: Progress,
+    start: Network | None = None,
 ) -> dict[str, Any]:
-    """The stage: the winner with its inherited weights (from nothing where there are none), trained with the teacher."""
+    """The stage: the winner with its inherited weights (from nothing where there are none), trained with the teacher.
+
+    start: a network of `arch` whose weights it begins with, where it is no supernet's.
+    """
     settings = job.scaled(job.settings.finish, offset=3)
     torch.manual_seed(settings.seed)
     network = build(arch, drop_path=settings.drop_path)
-    if supernet is not None:
-        network.load_state_dict(inherit(supernet.network, arch).state_dict())
+    source = supernet.network if supernet is not None else start
+    if source is not None:
+        network.load_state_dict(inherit(source, arch).state_dict())
     teaching = Teaching(teacher, weight=job.settings.teacher.weight, temperature=job.settings.teacher.temperature)
     kept = job.train(network, settings, stage="finish", losses=plain(teaching), progress=progress)
     assert isinstance(kept, Network)

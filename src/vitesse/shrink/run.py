@@ -14,7 +14,7 @@ from vitesse.runs.files import write_json, write_text
 from vitesse.runs.folder import RunFolder
 from vitesse.saved import load_network
 from vitesse.search.feasible import check_budget
-from vitesse.shrink import finish, searching, supernet
+from vitesse.shrink import finish, multiplexing, searching, supernet
 from vitesse.shrink.costing import Costing, formula_costs
 from vitesse.shrink.design import fitted
 from vitesse.shrink.job import Job, Voice
@@ -60,6 +60,25 @@ def train(settings: ShrinkSettings, folder: RunFolder, *, arch: Backbone, voice:
         write_text(job.path(searching.WINNER), to_json(fitting) + "\n")
     job.do("finish", lambda progress: finish.finish(job, fitting, supernet=None, teacher=taught, progress=progress))
     return conclude(job, arch=fitting, teacher=taught, search=None)
+
+
+def multiplex(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict[str, Any]:
+    """Make the blocks of the teacher share weights, and distil the result from the teacher; ends like `shrink`."""
+    job = Job(settings, folder, voice=voice)
+    taught = _named_teacher(job)
+    if not isinstance(taught, Network):
+        raise UsageError(
+            f"A network whose blocks are to share weights must be a plain ViT, but {settings.teacher.model or 'none'} is "
+            "not. Name a run folder, a file of weights, or a timm vit_* or deit_*."
+        )
+    arch = multiplexing.multiplexed(taught.arch, settings.multiplex)
+    if job.main:
+        write_text(job.path(searching.WINNER), to_json(arch) + "\n")
+    job.do("multiplex", lambda progress: multiplexing.begin(job, taught, arch, progress=progress))
+    start = load_network(job.path(multiplexing.START))
+    job.do("finish", lambda progress: finish.finish(
+        job, arch, supernet=None, start=start, teacher=taught, progress=progress))  # fmt: skip
+    return conclude(job, arch=arch, teacher=taught, search=None)
 
 
 def train_supernet(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict[str, Any]:
@@ -134,6 +153,7 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
         "seconds_by_stage": seconds,
         "budget_met": True,  # whatever misses it was an error before
         "search": search or {},
+        "multiplex": job.folder.outputs("multiplex") if job.folder.done("multiplex") else {},
     }
     if job.main:
         write_json(job.path(RESULT), result)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitesse.arch import Backbone, from_json, size, to_data, to_json
+from vitesse.arch import Backbone, Options, from_json, size, to_data, to_json
 from vitesse.errors import VitesseError
 from vitesse.runs.files import write_text
 from vitesse.search.candidate import Candidate, Strategy
 from vitesse.search.evolution import Evolution
+from vitesse.search.feasible import within
 from vitesse.search.loop import search
 from vitesse.search.nsga2 import NSGA2
 from vitesse.search.pareto import winner
@@ -51,8 +52,28 @@ def run_search(job: Job, supernet: Supernet, *, costing: Costing, progress: Prog
             "strategy": job.settings.search.strategy,
             "candidates": len(found["history"]),
             "score": found["winner"].score,
-        }
+        } | sharing(supernet.space, found["history"], found["winner"], limits=costing.limits)
     return {}
+
+
+def sharing(
+    space: Backbone, history: Sequence[Candidate], chosen: Candidate, *, limits: Mapping[str, float]
+) -> dict[str, Any]:
+    """What a search chose of how many blocks share weights, and the best within the limits with and without it.
+
+    Nothing where the space leaves no choice.
+    """
+    if not any(isinstance(stage.share, Options) for stage in space.stages):
+        return {}
+    able = [one for one in history if within(one.costs, limits)]
+    best = {}
+    for name, wanted in (("shared", True), ("unshared", False)):
+        kind = [one for one in able if any(stage.group > 1 for stage in one.arch.stages) == wanted]
+        first = winner(kind, {}) if kind else None
+        best[name] = (
+            None if first is None else {"score": first.score, "params": first.costs["params"], "candidates": len(kind)}
+        )
+    return {"sharing": {"share": [stage.group for stage in chosen.arch.stages], **best}}
 
 
 def winner_arch(job: Job) -> Backbone:

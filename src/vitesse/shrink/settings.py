@@ -44,12 +44,15 @@ class SupernetSettings:
     space: "auto" (around the teacher), a name of the zoo ("autoformer_tiny"), or a JSON file of a space. rule: "sandwich"
     (largest, smallest and `randoms` random subnets a step, in-place distillation) or "single" (one subnet a step, as
     AutoFormer). elastic: start from the teacher's weights where the space's largest network is the teacher.
+    multiplex: whether blocks of the space "auto" may share weights: "none", "auto" (the search chooses how many), or how
+    many always do.
     """
 
     space: str = "auto"
     rule: Literal["sandwich", "single"] = "sandwich"
     randoms: int = 2
     elastic: bool = True
+    multiplex: int | Literal["none", "auto"] = "none"
     train: TrainSettings = field(
         default_factory=lambda: TrainSettings(steps=1000, lr=1e-3, ema=0.99, evaluate_every=10)
     )
@@ -57,6 +60,39 @@ class SupernetSettings:
     def __post_init__(self) -> None:
         if self.randoms < 0:
             raise ValueError(f"randoms must be at least 0, but got {self.randoms}.")
+        if isinstance(self.multiplex, int) and self.multiplex < 2:
+            raise ValueError(f'multiplex must be "none", "auto" or at least 2, but got {self.multiplex}.')
+        if self.multiplex != "none" and self.space != "auto":
+            raise ValueError(
+                f'multiplex is of the space "auto"; the space {self.space!r} says itself what its blocks share. Leave one out.'
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MultiplexSettings:
+    """How `vitesse multiplex` makes blocks share their weights.
+
+    share: how many consecutive blocks use one set, or "all". mix: what tells them apart beside norms: maps over the heads,
+    a convolution over the map (of `kernel` patches a side), both, or nothing. init: where the shared weights begin: "first"
+    of the group, its "mean", a least-squares "fit" on so many `images`, with a `ridge` towards the mean, or "auto", the
+    most accurate of these on the search part.
+    """
+
+    share: int | Literal["all"] = 2
+    mix: Literal["heads", "local", "both", "none"] = "heads"
+    kernel: int = 7
+    init: Literal["auto", "first", "mean", "fit"] = "auto"
+    images: int = 512
+    ridge: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.share != "all" and self.share < 2:
+            raise ValueError(f'share must be at least 2 or "all", but got {self.share}. One block shares with none.')
+        if self.images < 1 or self.kernel < 1 or self.kernel % 2 == 0 or not 0 < self.ridge < float("inf"):
+            raise ValueError(
+                "images must be at least 1, kernel odd and ridge a positive number, but got "
+                f"{self.images}, {self.kernel}, {self.ridge}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +153,7 @@ class ShrinkSettings:
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     supernet: SupernetSettings = field(default_factory=SupernetSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    multiplex: MultiplexSettings = field(default_factory=MultiplexSettings)
     finish: TrainSettings = field(
         default_factory=lambda: TrainSettings(steps=2000, lr=2e-3, ema=0.995, evaluate_every=10)
     )

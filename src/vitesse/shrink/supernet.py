@@ -18,12 +18,13 @@ from vitesse.saved import load_network, save_network
 from vitesse.search.draw import draw
 from vitesse.search.feasible import within
 from vitesse.shrink.costing import Costing
-from vitesse.shrink.design import fitted, space_around
+from vitesse.shrink.design import begins, fitted, space_around
 from vitesse.shrink.job import Job
 from vitesse.supernet import Supernet
 from vitesse.tasks.classification import Teaching, one_subnet, sandwich
 from vitesse.train.loop import Progress
 from vitesse.weights.reorder import importance, most_important_first, reorder
+from vitesse.weights.sharing import untied
 from vitesse.zoo import space_named
 
 NETWORK = "supernet/model.safetensors"
@@ -40,7 +41,7 @@ def space_of(job: Job, teacher: Backbone | None) -> Backbone:
             raise UsageError(
                 "A space is made around a plain ViT, but this teacher is none. Name a space: --space autoformer_tiny."
             )
-        return space_around(teacher)
+        return space_around(teacher, multiplex=job.settings.supernet.multiplex)
     parts = job.parts
     space = _space_in(Path(name)) if Path(name).is_file() else space_named(name)
     return fitted(space, parts.preprocess, classes=len(parts.classes))
@@ -60,10 +61,13 @@ def train_supernet(
     settings = job.scaled(job.settings.supernet.train, offset=2)
     torch.manual_seed(settings.seed)
     supernet = Supernet(space, drop_path=settings.drop_path)
-    elastic = job.settings.supernet.elastic and isinstance(teacher, Network) and teacher.arch == supernet.host
+    elastic = job.settings.supernet.elastic and isinstance(teacher, Network) and begins(teacher.arch, supernet.host)
     if elastic:
         assert isinstance(teacher, Network)
-        supernet.network.load_state_dict(by_importance(job, teacher))
+        known = untied(by_importance(job, teacher), teacher.arch)
+        own = supernet.network.state_dict()
+        # Blocks that share begin with the first one's weights; maps over the heads, which the teacher lacks, do nothing.
+        supernet.network.load_state_dict(own | {name: known[name] for name in own if name in known})
     teaching = Teaching(teacher, weight=job.settings.teacher.weight, temperature=job.settings.teacher.temperature)
     pool = affordable(space, costing, seed=settings.seed)
 

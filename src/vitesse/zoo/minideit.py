@@ -151,7 +151,14 @@ def _position(settings: MiniDeiTSettings) -> ImageRelativePosition | None:
     """What `rpe_config` says; its ratio gives the steps 1 : 2 : 8."""
     if settings.rpe_config is None:
         return None
-    config = {"method": "product", "mode": "ctx", "shared_head": True, "skip": 0, "rpe_on": "k", "ratio": 1.9}
+    config: dict[str, Any] = {
+        "method": "product",
+        "mode": "ctx",
+        "shared_head": True,
+        "skip": 0,
+        "rpe_on": "k",
+        "ratio": 1.9,
+    }
     unknown = sorted(set(settings.rpe_config) - set(config))
     if unknown:
         raise VitesseError(f"rpe_config has {', '.join(config)}, but got {', '.join(unknown)}. Leave it out.")
@@ -163,12 +170,12 @@ def _position(settings: MiniDeiTSettings) -> ImageRelativePosition | None:
         )
     modes: dict[Any, Literal["contextual", "bias"]] = {"ctx": "contextual", "contextual": "contextual", "bias": "bias"}
     methods: dict[Any, Any] = {"euc": "euclidean", "quant": "quantization"}
-    ratio = float(config["ratio"])  # type: ignore[arg-type]
+    ratio = float(config["ratio"])
     return ImageRelativePosition(
         method=methods.get(config["method"], config["method"]),
         mode=modes.get(config["mode"], config["mode"]),
         shared=bool(config["shared_head"]),
-        on=config["rpe_on"],  # type: ignore[arg-type]
+        on=config["rpe_on"],
         alpha=ratio,
         beta=2 * ratio,
         gamma=8 * ratio,
