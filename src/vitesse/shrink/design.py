@@ -5,7 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from vitesse.arch import MLP, Attention, Backbone, Block, Budget, Choice, Head, Operation, PatchEmbed, Stage, cost
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    Block,
+    Budget,
+    Choice,
+    Head,
+    MBConv,
+    Operation,
+    PatchEmbed,
+    Stage,
+    WindowAttention,
+    cost,
+)
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
 
@@ -51,24 +65,27 @@ def _patch(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def space_around(arch: Backbone) -> Backbone:
-    """The space whose largest network is `arch`: narrower, shallower, with fewer heads and slimmer perceptrons."""
+    """The space whose largest network is `arch`: narrower, shallower, with fewer heads, smaller windows, slimmer MLPs."""
     stages = []
     for stage in arch.stages:
         blocks = tuple(_looser(block) for block in stage.blocks)
         depths = sorted({max(1, math.ceil(stage.depth * part)) for part in (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)})
         # Multiples of 8 suit vector units; a width that is none of them stays as the largest.
         dims = sorted({min(stage.dim, max(16, 8 * round(stage.dim * p / 8))) for p in (0.25, 0.375, 0.5, 0.75, 1)})
-        stages.append(Stage(dim=_choice(dims), depth=_choice(depths), block=blocks))
+        stages.append(replace(stage, dim=_choice(dims), depth=_choice(depths), block=blocks))
     return replace(arch, stages=tuple(stages))
 
 
 def _looser(block: Block) -> Block:
     branches: list[Operation] = []
     for branch in block.branches:
-        if isinstance(branch, Attention):
+        if isinstance(branch, (Attention, WindowAttention)):
             heads = sorted({max(1, round(branch.heads * part)) for part in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1)})
-            branches.append(replace(branch, heads=_choice(heads)))
-        elif isinstance(branch, MLP):
+            looser = replace(branch, heads=_choice(heads))
+            if isinstance(looser, WindowAttention):
+                looser = replace(looser, window=_choice(sorted({math.ceil(looser.window / 2), looser.window})))
+            branches.append(looser)
+        elif isinstance(branch, (MLP, MBConv)):
             ratios = sorted({branch.ratio * part for part in (0.25, 0.5, 0.75, 1)})
             branches.append(replace(branch, ratio=_choice(ratios)))
         else:

@@ -17,7 +17,7 @@ from vitesse.search.pareto import winner
 from vitesse.search.random_search import RandomSearch
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.job import Job
-from vitesse.shrink.scoring import Scorer
+from vitesse.shrink.scoring import Scorer, calibration
 from vitesse.shrink.settings import SearchSettings
 from vitesse.supernet import Supernet
 from vitesse.train.loop import Progress
@@ -65,6 +65,7 @@ def _search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progres
     score = Scorer(
         supernet, job.parts.search, accelerator=job.accelerator,
         batch=settings.batch, z=settings.z, precision=settings.precision,
+        calibration=calibration(job, supernet),
     )  # fmt: skip
     limits = dict(costing.limits)
     # A regression may be off where the winner lies: then the search goes on below a lower predicted latency.
