@@ -10,6 +10,7 @@ from vitesse.arch import Backbone, from_json, size, to_data, to_json
 from vitesse.errors import VitesseError
 from vitesse.runs.files import write_text
 from vitesse.search.candidate import Candidate, Strategy
+from vitesse.search.contraction import Contraction
 from vitesse.search.evolution import Evolution
 from vitesse.search.loop import search
 from vitesse.search.nsga2 import NSGA2
@@ -33,6 +34,8 @@ def strategy_of(settings: SearchSettings, limits: Mapping[str, float]) -> Strate
         return RandomSearch(population=settings.population)
     if settings.strategy == "nsga2":
         return NSGA2(population=settings.population, costs=tuple(limits) or ("params",))
+    if settings.strategy == "contraction":
+        return Contraction(population=settings.population)
     half = settings.population // 2
     return Evolution(
         population=settings.population, parents=max(2, settings.population // 5), mutants=half, crossovers=half
