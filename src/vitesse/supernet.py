@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from vitesse.arch import Backbone, Block, Down, Shape, buffers, largest, paramet
 from vitesse.arch.choice import options
 from vitesse.arch.sharing import open_shares
 from vitesse.nets.build import build, drop_path_rates, skeleton
+from vitesse.nets.layers import layers_by_depth
 from vitesse.nets.network import Lender, Network, make_block, make_down
 from vitesse.nets.statistics import fresh, gathering
 from vitesse.weights.slice import Cut, cuts, slice_state, take_all
@@ -104,6 +106,10 @@ class Supernet(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """As of the plain network: it is trained alike."""
         return {f"network.{name}" for name in self.network.no_weight_decay()}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """As of the plain network."""
+        return layers_by_depth(self.host, within=r"network\.")
 
     def train(self, mode: bool = True) -> Supernet:
         """Training or evaluation mode, for every skeleton too: they share their blocks."""

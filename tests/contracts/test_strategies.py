@@ -10,12 +10,13 @@ import optuna
 import pytest
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, PatchEmbed, Stage, contains, cost, smallest
-from vitesse.search import NSGA2, Candidate, Evolution, RandomSearch, Strategy, read_candidates, search
+from vitesse.search import NSGA2, Candidate, Contraction, Evolution, RandomSearch, Strategy, read_candidates, search
 
 STRATEGIES: dict[str, Strategy] = {
     "random": RandomSearch(population=8),
     "evolution": Evolution(population=8, parents=4, mutants=3, crossovers=3),
     "nsga2": NSGA2(costs=("params", "macs"), population=8),
+    "contraction": Contraction(population=8),
 }
 SPACE = Backbone(
     stem=PatchEmbed(image=(16, 16), patch=(8, 8)),

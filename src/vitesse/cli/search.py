@@ -22,7 +22,7 @@ class Search(BudgetOptions, RunOptions):
 
     supernet: Annotated[Path, tyro.conf.Positional]
     """The folder of a `vitesse supernet` or `vitesse shrink`."""
-    strategy: Literal["evolution", "nsga2", "random"] | None = None
+    strategy: Literal["evolution", "nsga2", "contraction", "random"] | None = None
     """How the space is searched; evolution by default."""
     finish: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train the winner on, instead of taking it with the supernet's weights."""

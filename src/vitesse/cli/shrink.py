@@ -25,7 +25,7 @@ class Shrink(BudgetOptions, RunOptions):
 
     space: str | None = None
     """auto (around the teacher; the default), a named space (autoformer_tiny, ...), or a JSON file."""
-    strategy: Literal["evolution", "nsga2", "random"] | None = None
+    strategy: Literal["evolution", "nsga2", "contraction", "random"] | None = None
     """How the space is searched; evolution by default."""
     multiplex: str | None = None
     """Let blocks share weights, so that more fit into the budget: auto (the search chooses), or how many always do."""

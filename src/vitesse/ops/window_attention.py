@@ -30,7 +30,7 @@ class WindowSelfAttention(nn.Module):
         parts = x if whole else split(x, grid, window)  # (B * windows, window * window, embed)
         joint = self.qkv(self.norm(parts)).unflatten(-1, (3, self.value.heads, self.value.head_dim))
         q, k, v = joint.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, window * window, head_dim) each
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=self.bias().to(q.dtype))
+        out = attend(q, k, v, self.bias().to(q.dtype))
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
         return projected if whole else join(projected, grid, window)
 
@@ -38,6 +38,16 @@ class WindowSelfAttention(nn.Module):
         """What is added to the score of each pair of a window's tokens, (heads, window * window, window * window)."""
         places = offset_places(self.value.window, self.offset_bias.device)
         return self.offset_bias[:, places]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(head_dim) + bias) v; q, k, v and the result are (B, heads, N, head_dim)."""
+    if bias.requires_grad and bias.device.type == "cpu":
+        # No fused kernel of the CPU gives the bias a gradient, and what stands in for one guards against rows of -inf.
+        attended: Tensor = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias).softmax(-1) @ v
+        return attended
+    # As (1, heads, N, N): with three dimensions the fused kernel is not taken.
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
 
 
 def split(x: Tensor, grid: Grid, window: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from vitesse.search.candidate import Candidate as Candidate
 from vitesse.search.candidate import Strategy as Strategy
+from vitesse.search.contraction import Contraction as Contraction
 from vitesse.search.evolution import Evolution as Evolution
 from vitesse.search.feasible import check_budget as check_budget
 from vitesse.search.feasible import within as within

@@ -18,7 +18,8 @@ Proposals = list[tuple[Backbone, str]]
 class Candidate:
     """An architecture that was scored: its score (more is better), its costs by name, and where it came from.
 
-    `origin` says how it was proposed: "random", "mutation", "crossover", "nsga2".
+    `origin` says how it was proposed: "random", "mutation", "crossover", "nsga2", "contraction",
+    "exchange".
     """
 
     arch: Backbone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vitesse.arch import Backbone, Options, picks, resolve, sample
@@ -52,20 +52,31 @@ def repair(space: Backbone, arch: Backbone, *, rng: random.Random, feasible: Fea
 
 def _one_step_smaller(space: Backbone, arch: Backbone, rng: random.Random) -> Backbone | None:
     """One random decision takes its next smaller option; None where each is already the smallest."""
-    known, smaller = picks(space, arch), dict[str, Any]()
-
-    def note(path: str, choice: Options) -> Any:
-        options = choice.ordered
-        place = options.index(known[path])
-        if place:
-            smaller[path] = options[place - 1]
-        return known[path]
-
-    resolve(space, note)
+    smaller = neighbours(space, arch, up=False)
     if not smaller:
         return None
     path = rng.choice(list(smaller))
-    wanted = {**known, path: smaller[path]}
+    return with_decisions(space, arch, {path: smaller[path]})
+
+
+def neighbours(space: Backbone, arch: Backbone, *, up: bool) -> dict[str, Any]:
+    """For each decision of `arch` the next smaller option, or the next larger one; without those that have none."""
+    known, found = picks(space, arch), dict[str, Any]()
+
+    def note(path: str, choice: Options) -> Any:
+        options = choice.ordered
+        place = options.index(known[path]) + (1 if up else -1)
+        if 0 <= place < len(options):
+            found[path] = options[place]
+        return known[path]
+
+    resolve(space, note)
+    return found
+
+
+def with_decisions(space: Backbone, arch: Backbone, changed: Mapping[str, Any]) -> Backbone:
+    """`arch` with other decisions, by path; those that open because of them take their smallest option."""
+    wanted = picks(space, arch) | dict(changed)
 
     def pick(path: str, choice: Options) -> Any:
         options = choice.ordered

@@ -15,9 +15,11 @@ from vitesse.arch import (
     Choice,
     Head,
     HeadMix,
+    MBConv,
     Operation,
     PatchEmbed,
     Stage,
+    WindowAttention,
     cost,
 )
 from vitesse.data.preprocess import Preprocess
@@ -65,7 +67,7 @@ def _patch(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def space_around(arch: Backbone, *, multiplex: int | Literal["none", "auto"] = "none") -> Backbone:
-    """The space whose largest network is `arch`: narrower, shallower, with fewer heads and slimmer perceptrons.
+    """The space whose largest network is `arch`: narrower, shallower, with fewer heads, smaller windows, slimmer MLPs.
 
     multiplex: whether blocks may share weights ("auto": any number of them that divides a depth), or how many always do;
     where they may, their heads may be mixed. Blocks that share in `arch` do so in the whole space. UsageError where those
@@ -103,11 +105,15 @@ def _may_share(blocks: tuple[Block, ...], size: int, depths: list[int]) -> bool:
 def _looser(block: Block, *, mixed: bool) -> Block:
     branches: list[Operation] = []
     for branch in block.branches:
-        if isinstance(branch, Attention):
+        if isinstance(branch, (Attention, WindowAttention)):
             heads = sorted({max(1, round(branch.heads * part)) for part in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1)})
-            mix = Choice(None, HeadMix()) if mixed and branch.mix is None else branch.mix
-            branches.append(replace(branch, heads=_choice(heads), mix=mix))
-        elif isinstance(branch, MLP):
+            looser = replace(branch, heads=_choice(heads))
+            if isinstance(looser, WindowAttention):
+                looser = replace(looser, window=_choice(sorted({math.ceil(looser.window / 2), looser.window})))
+            elif mixed and looser.mix is None:
+                looser = replace(looser, mix=Choice(None, HeadMix()))
+            branches.append(looser)
+        elif isinstance(branch, (MLP, MBConv)):
             ratios = sorted({branch.ratio * part for part in (0.25, 0.5, 0.75, 1)})
             branches.append(replace(branch, ratio=_choice(ratios)))
         else:

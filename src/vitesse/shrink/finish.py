@@ -19,10 +19,12 @@ from vitesse.deploy.runtime import OnnxRuntime
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, compare, time_interleaved, usable_cores
 from vitesse.nets import Network, build
+from vitesse.nets.statistics import recalibrate
 from vitesse.runs.files import write_json
 from vitesse.saved import load_network, save_network
 from vitesse.shrink.costing import formula_costs
 from vitesse.shrink.job import Job
+from vitesse.shrink.scoring import calibration
 from vitesse.supernet import Supernet, inherit
 from vitesse.tasks.classification import Teaching, accuracy, plain
 from vitesse.train.loop import Progress
@@ -62,7 +64,9 @@ def cut_out(
 ) -> dict[str, Any]:
     """The stage where nothing is trained on: the winner as the supernet holds it."""
     assert supernet is not None
-    return _leave(job, inherit(supernet.network, arch))
+    network = inherit(supernet.network, arch)
+    recalibrate(network, calibration(job, supernet))
+    return _leave(job, network)
 
 
 def _leave(job: Job, kept: Network) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from torch import nn
 
 from vitesse.data.augment import Augment
 from vitesse.data.load import Parts, load_parts
+from vitesse.data.mix import Mix
 from vitesse.data.part import Batch
 from vitesse.data.preprocess import Preprocess
 from vitesse.runs.folder import RunFolder
@@ -82,6 +84,11 @@ class Job:
         if self.settings.augment is not None:
             return self.settings.augment
         return Augment.digits() if self.settings.data.source == "digits" else Augment.photos()
+
+    def drawn(self, batch: int, count: int) -> Iterator[Batch]:
+        """Up to `count` batches of the learn part, plain but in a drawn order: a folder's own is class by class."""
+        batches = self.parts.learn.train_batches(epoch=0, batch=batch, seed=0, augment=Augment(), mix=Mix())
+        return itertools.islice(batches, count)
 
     def scaled(self, train: TrainSettings, *, offset: int) -> TrainSettings:
         """A stage's training by the run's effort and seed; `offset` gives each stage a seed of its own."""

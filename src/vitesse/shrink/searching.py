@@ -10,6 +10,7 @@ from vitesse.arch import Backbone, Options, from_json, size, to_data, to_json
 from vitesse.errors import VitesseError
 from vitesse.runs.files import write_text
 from vitesse.search.candidate import Candidate, Strategy
+from vitesse.search.contraction import Contraction
 from vitesse.search.evolution import Evolution
 from vitesse.search.feasible import within
 from vitesse.search.loop import search
@@ -18,7 +19,7 @@ from vitesse.search.pareto import winner
 from vitesse.search.random_search import RandomSearch
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.job import Job
-from vitesse.shrink.scoring import Scorer
+from vitesse.shrink.scoring import Scorer, calibration
 from vitesse.shrink.settings import SearchSettings
 from vitesse.supernet import Supernet
 from vitesse.train.loop import Progress
@@ -34,6 +35,8 @@ def strategy_of(settings: SearchSettings, limits: Mapping[str, float]) -> Strate
         return RandomSearch(population=settings.population)
     if settings.strategy == "nsga2":
         return NSGA2(population=settings.population, costs=tuple(limits) or ("params",))
+    if settings.strategy == "contraction":
+        return Contraction(population=settings.population)
     half = settings.population // 2
     return Evolution(
         population=settings.population, parents=max(2, settings.population // 5), mutants=half, crossovers=half
@@ -86,6 +89,7 @@ def _search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progres
     score = Scorer(
         supernet, job.parts.search, accelerator=job.accelerator,
         batch=settings.batch, z=settings.z, precision=settings.precision,
+        calibration=calibration(job, supernet),
     )  # fmt: skip
     limits = dict(costing.limits)
     # A regression may be off where the winner lies: then the search goes on below a lower predicted latency.

@@ -99,12 +99,13 @@ class MultiplexSettings:
 class SearchSettings:
     """How the space is searched.
 
-    strategy: "evolution" (as published), "nsga2", or "random" (the baseline). z: how many standard errors behind the best
+    strategy: "evolution" (as published), "nsga2", "contraction" (from the largest network downwards, as TinyViT), or
+    "random" (the baseline). z: how many standard errors behind the best
     ten a candidate is scored no further; 0 scores all on all images. precision: of scoring. storage: a database URL shared
     by many workers; empty for `study.db` in the run folder. measured: how many networks are timed for a latency budget.
     """
 
-    strategy: Literal["evolution", "nsga2", "random"] = "evolution"
+    strategy: Literal["evolution", "nsga2", "contraction", "random"] = "evolution"
     population: int = 50
     generations: int = 10
     z: float = 1.5

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from vitesse.arch import Backbone, from_json, largest, parameters, size, smallest, to_json
+from vitesse.arch import Backbone, buffers, from_json, largest, parameters, size, smallest, to_json
 from vitesse.errors import UsageError
 from vitesse.losses.classification import cross_entropy
 from vitesse.nets import Network
@@ -20,6 +21,7 @@ from vitesse.search.feasible import within
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.design import begins, fitted, space_around
 from vitesse.shrink.job import Job
+from vitesse.shrink.scoring import calibration
 from vitesse.supernet import Supernet
 from vitesse.tasks.classification import Teaching, one_subnet, sandwich
 from vitesse.train.loop import Progress
@@ -39,7 +41,8 @@ def space_of(job: Job, teacher: Backbone | None) -> Backbone:
     if name == "auto":
         if teacher is None:
             raise UsageError(
-                "A space is made around a plain ViT, but this teacher is none. Name a space: --space autoformer_tiny."
+                "A space is made around a network of ours (a plain ViT, a TinyViT), but this teacher is none. "
+                "Name a space: --space autoformer_tiny."
             )
         return space_around(teacher, multiplex=job.settings.supernet.multiplex)
     parts = job.parts
@@ -81,9 +84,10 @@ def train_supernet(
         losses = sandwich(ends, one_of, teaching, seed=settings.seed, randoms=randoms)
     # What is looked at meanwhile is one subnet within the budget: the largest would tell nothing new.
     typical = pool[0]
+    calibrating = calibration(job, supernet)
     kept = job.train(
         supernet, settings, stage="supernet", losses=losses, progress=progress,
-        forward=lambda network: lambda images: network(images, typical),
+        forward=lambda network: _as(network, typical, calibrating),
     )  # fmt: skip
     assert isinstance(kept, Supernet)
     kept.network.preprocess, kept.network.class_names = job.parts.preprocess, job.parts.classes
@@ -91,6 +95,14 @@ def train_supernet(
         save_network(kept.network, job.path(NETWORK))
         write_json(job.path(SPACE), {"space": to_json(space)})
     return {"space_size": f"{size(space):.3g}", "elastic": elastic}
+
+
+def _as(supernet: nn.Module, arch: Backbone, calibrating: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    """The subnet `arch` as it is now, with running statistics of its own."""
+    assert isinstance(supernet, Supernet)
+    device = next(supernet.parameters()).device
+    own = supernet.statistics(arch, (images.to(device) for images in calibrating))
+    return lambda images: supernet(images, arch, statistics=own)
 
 
 def load_supernet(file: Path, space: Backbone) -> Supernet:
@@ -120,13 +132,12 @@ def by_importance(job: Job, teacher: Network) -> dict[str, torch.Tensor]:
     network.zero_grad(set_to_none=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
-    batches = job.parts.learn.batches(job.settings.supernet.train.batch)
-    for _, batch in zip(range(IMPORTANCE_BATCHES), batches, strict=False):
+    for batch in job.drawn(job.settings.supernet.train.batch, IMPORTANCE_BATCHES):
         images, targets = batch.images.to(job.accelerator.device), batch.targets.to(job.accelerator.device)
         cross_entropy(network(images), targets).backward()
     shapes = parameters(teacher.arch)
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    state = {name: p.detach() for name, p in network.named_parameters()}
+    state = {name: tensor.detach() for name, tensor in network.state_dict().items()}
     scores = importance(state, shapes, gradients)
     network.zero_grad(set_to_none=True)
-    return reorder(state, shapes, most_important_first(scores))
+    return reorder(state, shapes | buffers(teacher.arch), most_important_first(scores))

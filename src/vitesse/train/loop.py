@@ -93,7 +93,11 @@ class _Run:
         self.network = network.to(self.accelerator.device).train()
         require_optimizer(settings.optimizer)
         self.optimizer = create_optimizer_v2(
-            network, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay
+            network,
+            opt=settings.optimizer,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            layer_decay=settings.layer_decay if settings.layer_decay < 1 else None,
         )
         steps = settings.epochs_of(task.steps_per_epoch) * task.steps_per_epoch
         warmup = int(settings.warmup * steps)
@@ -183,7 +187,7 @@ class _Run:
         self.watch.progress(self.step, self.steps, self.note)
 
     def _rate(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
+        return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def save_now_and_then(self) -> None:
         """Save where enough time has passed since the last checkpoint."""

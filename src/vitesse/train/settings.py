@@ -12,7 +12,8 @@ class TrainSettings:
 
     epochs: passes over the data; 0 for as many as make about `steps` updates, but no fewer than 10.
     batch: images a step over all processes. lr: the peak rate, for this batch; it rises from start_lr and falls to min_lr
-    along a cosine. optimizer: a name that timm knows.
+    along a cosine. optimizer: a name that timm knows. layer_decay: how much smaller the rate is from each layer to the one
+    before it, for tuning what was trained; 1 for one rate.
     warmup: the share of all steps in which the rate rises. ema: decay of averaged weights, which are then what is
     evaluated and kept; 0 for none. clip: greatest gradient norm, 0 for none. accumulate: parts into which a batch is
     split to save memory. evaluate_every: epochs between two looks at the accuracy.
@@ -27,6 +28,7 @@ class TrainSettings:
     warmup: float = 0.1
     optimizer: str = "adamw"
     weight_decay: float = 0.05
+    layer_decay: float = 1.0
     clip: float = 1.0
     accumulate: int = 1
     drop_path: float = 0.0
@@ -46,6 +48,7 @@ class TrainSettings:
             "start_lr": (0 <= self.start_lr <= self.lr, "between 0 and lr"),
             "warmup": (0 <= self.warmup < 1, "a share of the steps, from 0 to below 1"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
+            "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1 (1: one rate for all layers)"),
             "clip": (self.clip >= 0, "at least 0 (0: no clipping)"),
             "accumulate": (1 <= self.accumulate <= self.batch, "between 1 and the batch"),
             "precision": (self.precision in ("fp32", "bf16"), '"fp32" or "bf16"'),

@@ -29,6 +29,12 @@ from vitesse.zoo.minideit import mini_deit_tiny_patch16_224 as mini_deit_tiny_pa
 from vitesse.zoo.published import models as models
 from vitesse.zoo.spaces import arch_named as arch_named
 from vitesse.zoo.spaces import space_named as space_named
+from vitesse.zoo.tinyvit import tiny_vit as tiny_vit
+from vitesse.zoo.tinyvit import tiny_vit_5m_224 as tiny_vit_5m_224
+from vitesse.zoo.tinyvit import tiny_vit_11m_224 as tiny_vit_11m_224
+from vitesse.zoo.tinyvit import tiny_vit_21m_224 as tiny_vit_21m_224
+from vitesse.zoo.tinyvit import tiny_vit_21m_384 as tiny_vit_21m_384
+from vitesse.zoo.tinyvit import tiny_vit_21m_512 as tiny_vit_21m_512
 
 if TYPE_CHECKING:
     from vitesse.zoo.convert import from_published as from_published
@@ -37,6 +43,11 @@ if TYPE_CHECKING:
     from vitesse.zoo.hub import save_pretrained as save_pretrained
     from vitesse.zoo.timm_models import from_timm as from_timm
     from vitesse.zoo.timm_models import to_timm_state as to_timm_state
+    from vitesse.zoo.tinyvit_transfer import class_map as class_map
+    from vitesse.zoo.tinyvit_transfer import mapped_head as mapped_head
+    from vitesse.zoo.tinyvit_transfer import mapped_logits as mapped_logits
+    from vitesse.zoo.tinyvit_transfer import read_class_map as read_class_map
+    from vitesse.zoo.tinyvit_transfer import with_windows as with_windows
 
 _LATE = {
     "from_published": "vitesse.zoo.convert",
@@ -45,6 +56,11 @@ _LATE = {
     "save_pretrained": "vitesse.zoo.hub",
     "from_timm": "vitesse.zoo.timm_models",
     "to_timm_state": "vitesse.zoo.timm_models",
+    "class_map": "vitesse.zoo.tinyvit_transfer",
+    "mapped_head": "vitesse.zoo.tinyvit_transfer",
+    "mapped_logits": "vitesse.zoo.tinyvit_transfer",
+    "read_class_map": "vitesse.zoo.tinyvit_transfer",
+    "with_windows": "vitesse.zoo.tinyvit_transfer",
 }
 
 
