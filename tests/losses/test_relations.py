@@ -22,7 +22,9 @@ CASE = json.loads((GOLDEN / "minivit_losses_A.json").read_text())["cases"][0]
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, Tensor]:
-    return {name.removeprefix("l2."): value for name, value in load_file(GOLDEN / "minivit_losses_A.safetensors").items()}
+    return {
+        name.removeprefix("l2."): value for name, value in load_file(GOLDEN / "minivit_losses_A.safetensors").items()
+    }
 
 
 def sides(seed: int, *shapes: tuple[int, int, int]) -> list[dict[str, Tensor]]:

@@ -40,7 +40,9 @@ def attention_relations(
     total = torch.zeros((), device=next(iter(student.values())).device)
     for left, right in pairs:
         sides = [_heads(one[kind], heads) for one in (student, teacher) for kind in (left, right)]
-        _require_tokens(*(side.shape[:1] + side.shape[2:3] for side in (sides[0], sides[2])), what="attention relations")
+        _require_tokens(
+            *(side.shape[:1] + side.shape[2:3] for side in (sides[0], sides[2])), what="attention relations"
+        )
         with _full_precision(sides[0]):
             loss: Tensor = _AttentionRelation.apply(*(side.float() for side in sides))
         total = total + loss
@@ -60,8 +62,9 @@ def hidden_relations(student: Tensor, teacher: Tensor, *, factor: float = 1.0) -
         small = wide * wide + wide * other + other * other
         # Exact only in float64, where the squares of the three nearly cancel; not every device has it.
         if tokens * (wide + other) >= _CHEAPER * small and student.device.type != "mps":
-            return factor * _gram_difference(ours.double(), theirs.double()).float()
-        loss: Tensor = _TokenRelation.apply(ours, theirs)
+            loss: Tensor = _gram_difference(ours.double(), theirs.double()).float()
+        else:
+            loss = _TokenRelation.apply(ours, theirs)
     return factor * loss
 
 
@@ -71,7 +74,8 @@ def _heads(x: Tensor, heads: int) -> Tensor:
             f"The relation heads must divide the width of q, k and v, but {heads} heads do not divide {x.shape[-1]}. "
             "Set distill.relation_heads to a common divisor of both networks' widths; 1 always is."
         )
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, heads, N, C / heads)
+    divided: Tensor = x.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, heads, N, C / heads)
+    return divided
 
 
 def _require_tokens(student: Sequence[int], teacher: Sequence[int], *, what: str) -> None:

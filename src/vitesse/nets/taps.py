@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,8 @@ class Layer:
     """One layer with attention: where its q, k, v come from, and what it leaves.
 
     projections: one site of q, k, v joined, or three. hidden: the output of the whole block. split: takes the
-    projections' outputs to q, k, v of (B, N, C) each. width: of the hidden state. extra: tokens before the patches.
+    projections' outputs to q, k, v of (B, N, C) each. width: of the hidden state. extra: tokens before the patches, of
+    which there are `patches` in the whole image.
     """
 
     projections: tuple[Site, ...]
@@ -44,6 +46,7 @@ class Layer:
     split: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
     width: int
     extra: int
+    patches: int
 
     def qkv(self, found: Found) -> dict[str, Tensor]:
         """q, k and v, each (B, N, C); B counts windows, too."""
@@ -84,7 +87,7 @@ class _Reader:
 
 def module_named(network: nn.Module, name: str) -> nn.Module:
     """The module of that dotted name; VitesseError with the closest names where there is none."""
-    modules = dict(network.named_modules())
+    modules: dict[str, nn.Module] = dict(network.named_modules())
     if name not in modules:
         close = ", ".join(difflib.get_close_matches(name, modules, n=3, cutoff=0.0))
         raise VitesseError(
@@ -96,9 +99,25 @@ def module_named(network: nn.Module, name: str) -> nn.Module:
 
 def first_tensor(output: Any) -> Tensor:
     """What a module gives, where it gives several things the first."""
-    while not isinstance(output, Tensor):
-        output = next(iter(output.values() if isinstance(output, Mapping) else output))
-    return output
+    if isinstance(output, Tensor):
+        return output
+    several = output.values() if isinstance(output, Mapping) else output
+    return first_tensor(next(iter(several)))
+
+
+def as_map(x: Tensor, width: int, *, extra: int, aspect: float = 1.0) -> Tensor:
+    """(B, C, H, W) of tokens (B, N, C), whose first `extra` are left out, or of a map; aspect: height over width."""
+    if x.ndim == 4:
+        return x.permute(0, 3, 1, 2) if x.shape[-1] == width and x.shape[1] != width else x
+    patches = x[:, extra:]
+    rows = round(math.sqrt(patches.shape[1] * aspect))
+    if rows * (patches.shape[1] // max(rows, 1)) != patches.shape[1]:
+        raise VitesseError(
+            f"Tokens must fill a map to be compared as one, but {patches.shape[1]} tokens do not for images of height / "
+            f'width {aspect:.3g}. Compare pooled features: distill.feature_of = "pooled".'
+        )
+    laid_out: Tensor = patches.transpose(1, 2).unflatten(2, (rows, -1))
+    return laid_out
 
 
 def as_tokens(x: Tensor, width: int) -> Tensor:
@@ -112,6 +131,7 @@ def as_tokens(x: Tensor, width: int) -> Tensor:
 class _Event:
     name: str
     call: int
+    shape: tuple[int, ...]
 
 
 def layers_of(network: nn.Module, images: Tensor) -> tuple[Layer, ...]:
@@ -122,23 +142,27 @@ def layers_of(network: nn.Module, images: Tensor) -> tuple[Layer, ...]:
     events = _trace(network, images)
     modules = dict(network.named_modules())
     kinds = {name: kind for name, module in modules.items() if (kind := _projections(module)) is not None}
-    last = {f"{name}.{kind[-1]}": name for name, kind in kinds.items()}  # when it has run, the attention has its q, k, v
+    last = {
+        f"{name}.{kind[-1]}": name for name, kind in kinds.items()
+    }  # when it has run, the attention has its q, k, v
     starts = [place for place, event in enumerate(events) if event.name in last]
     layers = []
-    for start, end in zip(starts, [*starts[1:], len(events)], strict=True):
-        event = events[start]
+    for number, start in enumerate(starts):
+        event, end = events[start], starts[number + 1] if number + 1 < len(starts) else len(events)
         name = last[event.name]
-        hidden = _block_end(_block_of(name, kinds, modules), events[start + 1 : end])
-        if hidden is None:
+        left = _block_end(_block_of(name, kinds, modules), events[start + 1 : end])
+        if left is None:
             continue
-        parts = kinds[name]
+        parts, extra = kinds[name], extra_tokens(network)
+        width = int(modules[f"{name}.{parts[0]}"].in_features)
         layers.append(
             Layer(
                 projections=tuple(Site(f"{name}.{part}", event.call) for part in parts),
-                hidden=hidden,
+                hidden=Site(left.name, left.call),
                 split=_splitting(modules[name], len(parts)),
-                width=int(modules[f"{name}.{parts[0]}"].in_features),  # type: ignore[arg-type]
-                extra=extra_tokens(network),
+                width=width,
+                extra=extra,
+                patches=math.prod(left.shape) // left.shape[0] // width - extra,
             )
         )
     return tuple(layers)
@@ -156,21 +180,29 @@ def _trace(network: nn.Module, images: Tensor) -> list[_Event]:
 
     def told(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            events.append(_Event(name, counts.setdefault(name, 0)))
+            events.append(_Event(name, counts.setdefault(name, 0), tuple(first_tensor(output).shape)))
             counts[name] += 1
 
         return hook
 
-    modes = {module: module.training for module in network.modules()}
-    with contextlib.ExitStack() as stack, torch.no_grad():
+    with contextlib.ExitStack() as stack, looking(network):
         for name, module in network.named_modules():
             stack.callback(module.register_forward_hook(told(name)).remove)
-        try:
-            network.eval()(images)
-        finally:
-            for module, mode in modes.items():  # one by one: a part may have been in another mode than the whole
-                module.training = mode
+        network(images)
     return events
+
+
+@contextlib.contextmanager
+def looking(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients, for a look at what a network computes; afterwards it is as before."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():  # one by one: a part may have been in another mode than the whole
+            module.training = mode
 
 
 def _projections(module: nn.Module) -> tuple[str, ...] | None:
@@ -213,10 +245,10 @@ def _block_of(attention: str, kinds: Mapping[str, Any], modules: Mapping[str, nn
     return numbered[0] if numbered else attention
 
 
-def _block_end(block: str, later: list[_Event]) -> Site | None:
+def _block_end(block: str, later: list[_Event]) -> _Event | None:
     """The first end of the block, or, where it is a mere list of branches, the last of these that ends."""
     whole = next((event for event in later if event.name == block), None)
     if whole is None:
         branches = [event for event in later if event.name.rpartition(".")[0] == block]
         whole = branches[-1] if branches else None
-    return None if whole is None else Site(whole.name, whole.call)
+    return whole

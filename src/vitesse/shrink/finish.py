@@ -23,8 +23,10 @@ from vitesse.runs.files import write_json
 from vitesse.saved import load_network, save_network
 from vitesse.shrink.costing import formula_costs
 from vitesse.shrink.job import Job
+from vitesse.shrink.teacher import teaching_of
 from vitesse.supernet import Supernet, inherit
-from vitesse.tasks.classification import Teaching, accuracy, plain
+from vitesse.tasks.classification import accuracy, plain
+from vitesse.tasks.teaching import network_of
 from vitesse.train.loop import Progress
 
 NETWORK = "model.safetensors"
@@ -41,8 +43,11 @@ def finish(
     network = build(arch, drop_path=settings.drop_path)
     if supernet is not None:
         network.load_state_dict(inherit(supernet.network, arch).state_dict())
-    teaching = Teaching(teacher, weight=job.settings.teacher.weight, temperature=job.settings.teacher.temperature)
-    kept = job.train(network, settings, stage="finish", losses=plain(teaching), progress=progress)
+    teaching = teaching_of(job, teacher)
+    example = next(job.parts.search.batches(1)).images.to(job.accelerator.device)
+    pupil = teaching.prepare(network.to(job.accelerator.device), example, seed=settings.seed)
+    trained = job.train(pupil, settings, stage="finish", losses=plain(teaching), progress=progress)
+    kept = network_of(trained)
     assert isinstance(kept, Network)
     return _leave(job, kept)
 

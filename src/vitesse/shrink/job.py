@@ -98,10 +98,12 @@ class Job:
         losses: Losses,
         progress: Progress,
         forward: Callable[[nn.Module], Forward] = lambda network: network,
+        agreement: Callable[[nn.Module], float] | None = None,
     ) -> nn.Module:
         """Train on the learn part, looking at the search part; returns what to keep.
 
-        `forward` says how the network under training is asked for logits.
+        `forward` says how the network under training is asked for logits; `agreement` is looked at instead of the
+        accuracy where there are no classes.
         """
         parts, mix = self.parts, self.settings.mix
 
@@ -111,12 +113,16 @@ class Job:
                 start=start, rank=rank, world=world,
             )  # fmt: skip
 
+        def score(network: nn.Module) -> float:
+            return accuracy(forward(network), parts.search, accelerator=self.accelerator).value
+
         task = Task(
             losses=losses,
             batches=batches,
             steps_per_epoch=parts.learn.steps(settings.batch),
-            evaluate=lambda network: accuracy(forward(network), parts.search, accelerator=self.accelerator).value,
-            chance=1 / len(parts.classes),
+            evaluate=agreement or score,
+            chance=0.0 if agreement else 1 / len(parts.classes),
+            measure="agreement" if agreement else "accuracy",
         )
         watch = Watch(say=self.voice.say, progress=progress)
         curves = Curves(self.folder, stage)

@@ -20,8 +20,9 @@ from vitesse.search.feasible import within
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.design import fitted, space_around
 from vitesse.shrink.job import Job
+from vitesse.shrink.teacher import teaching_of
 from vitesse.supernet import Supernet
-from vitesse.tasks.classification import Teaching, one_subnet, sandwich
+from vitesse.tasks.classification import one_subnet, sandwich
 from vitesse.train.loop import Progress
 from vitesse.weights.reorder import importance, most_important_first, reorder
 from vitesse.zoo import space_named
@@ -64,7 +65,7 @@ def train_supernet(
     if elastic:
         assert isinstance(teacher, Network)
         supernet.network.load_state_dict(by_importance(job, teacher))
-    teaching = Teaching(teacher, weight=job.settings.teacher.weight, temperature=job.settings.teacher.temperature)
+    teaching = teaching_of(job, teacher).logits_only()
     pool = affordable(space, costing, seed=settings.seed)
 
     def one_of(rng: random.Random) -> Backbone:
