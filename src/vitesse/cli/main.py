@@ -21,6 +21,7 @@ VERBS = {
     "train": "train one network, with a teacher or without",
     "supernet": "train the supernet of a space",
     "search": "find the best subnet of a supernet within a budget",
+    "distill": "teach one network what another knows, of whatever kind",
     "export": "write a network as ONNX, checked against itself",
     "bench": "time networks against each other on this device",
     "predict": "say what is on an image",

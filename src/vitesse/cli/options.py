@@ -18,7 +18,7 @@ class RunOptions:
     data: str | None = None
     """digits, a folder of images by class (or with train/, val/, test/), .tar shards, or a saved dataset."""
     teacher: str | None = None
-    """A timm name, a run folder, or a file of weights."""
+    """A timm name, hf:owner/name or clip:owner/name of the Hub, a run folder, or a file of weights."""
     recipe: Literal["autoformer_tiny", "autoformer_small", "autoformer_base"] | None = None
     """Start from the settings of a published method."""
     settings: Path | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vitesse.deploy.onnx_export import export_onnx
 from vitesse.deploy.runtime import OnnxRuntime
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, compare, time_interleaved, usable_cores
+from vitesse.measure.agreement import linear_cka
 from vitesse.nets import Network, build
 from vitesse.runs.files import write_json
 from vitesse.saved import load_network, save_network
@@ -26,30 +28,52 @@ from vitesse.shrink.job import Job
 from vitesse.shrink.teacher import teaching_of
 from vitesse.supernet import Supernet, inherit
 from vitesse.tasks.classification import accuracy, plain
-from vitesse.tasks.teaching import network_of
+from vitesse.tasks.teaching import Teaching, network_of
 from vitesse.train.loop import Progress
 
 NETWORK = "model.safetensors"
 ONNX = "model.onnx"
 PROOF_IMAGES = 512
+COMPARED = 2048  # images at which student and teacher are compared where there are no labels
 
 
 def finish(
-    job: Job, arch: Backbone, *, supernet: Supernet | None, teacher: nn.Module | None, progress: Progress
+    job: Job,
+    arch: Backbone,
+    *,
+    supernet: Supernet | None,
+    teacher: nn.Module | None,
+    start: Network | None = None,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """The stage: the winner with its inherited weights (from nothing where there are none), trained with the teacher."""
+    """The stage: the network with its inherited weights, those of `start`, or from nothing, trained with the teacher."""
     settings = job.scaled(job.settings.finish, offset=3)
     torch.manual_seed(settings.seed)
     network = build(arch, drop_path=settings.drop_path)
     if supernet is not None:
         network.load_state_dict(inherit(supernet.network, arch).state_dict())
+    elif start is not None:
+        network.load_state_dict(start.state_dict())
     teaching = teaching_of(job, teacher)
     example = next(job.parts.search.batches(1)).images.to(job.accelerator.device)
     pupil = teaching.prepare(network.to(job.accelerator.device), example, seed=settings.seed)
-    trained = job.train(pupil, settings, stage="finish", losses=plain(teaching), progress=progress)
+    agreement = None if job.parts.classes else functools.partial(_agreement, job, teaching)
+    trained = job.train(pupil, settings, stage="finish", losses=plain(teaching), progress=progress, agreement=agreement)
     kept = network_of(trained)
     assert isinstance(kept, Network)
-    return _leave(job, kept)
+    return _leave(job, kept) | ({} if agreement is None else {"agreement": agreement(kept)})
+
+
+def _agreement(job: Job, teaching: Teaching, network: nn.Module) -> float:
+    """How alike student and teacher see images of the search part, 0 to 1; each process looks at the same ones."""
+    device, pairs, seen = job.accelerator.device, [], 0
+    for batch in job.parts.search.batches(128):
+        pairs.append(teaching.compare(network, batch.images.to(device)))
+        seen += len(batch.images)
+        if seen >= COMPARED:
+            break
+    first, second = (torch.cat(side) for side in zip(*pairs, strict=True))
+    return linear_cka(first, second)
 
 
 def cut_out(

@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from vitesse.arch import Backbone, to_json
+from vitesse.distill.huggingface import HubModel
+from vitesse.distill.view import Viewing
 from vitesse.errors import UsageError
 from vitesse.nets import Network
 from vitesse.runs.files import write_json, write_text
@@ -19,7 +21,7 @@ from vitesse.shrink.costing import Costing, formula_costs
 from vitesse.shrink.design import fitted
 from vitesse.shrink.job import Job, Voice
 from vitesse.shrink.settings import ShrinkSettings
-from vitesse.shrink.teacher import Teacher
+from vitesse.shrink.teacher import Teacher, classifies
 
 RESULT = "result.json"
 
@@ -104,9 +106,14 @@ def _named_teacher(job: Job) -> nn.Module | None:
 
 
 def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] | None) -> dict[str, Any]:
-    """Export, time and examine a finished network; `result.json` for the report."""
+    """Export, time and examine a finished network; `result.json` for the report.
+
+    An encoder cannot be examined beside it, and a teacher with a view of its own is not exported to be timed.
+    """
+    teacher = teacher if teacher is not None and classifies(job, teacher) else None
+    served = None if isinstance(teacher, (Viewing, HubModel)) else teacher
     job.do("export", lambda progress: finish.export(job, progress))
-    timed = job.do("speed", lambda progress: finish.speed(job, teacher, progress))
+    timed = job.do("speed", lambda progress: finish.speed(job, served, progress))
     examined = job.do("exam", lambda progress: finish.examine(job, teacher, progress))
     price = job.folder.outputs("finish")
     seconds = job.folder.seconds()
@@ -127,6 +134,7 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
         **examined,
         "teacher_name": told.get("model") or None,
         "teacher_licence": told.get("licence"),
+        "teacher_licence_note": told.get("licence_note"),
         "classes": list(job.parts.classes),
         "data_notes": list(job.parts.notes),
         "data_fingerprint": job.parts.fingerprint,

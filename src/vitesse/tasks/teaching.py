@@ -68,7 +68,7 @@ class Teaching:
     ) -> None:
         self.settings = settings or DistillSettings()
         self.teacher = None if teacher is None else teacher.eval().requires_grad_(False)
-        self.answers = answers
+        self.answers, self.labelled = answers, labelled
         told = answers is not None or (teacher is not None and classifies)
         kind = "classifier" if told else "none" if teacher is None else "encoder"
         self.weights: Weights = self.settings.weights(teacher=kind, labelled=labelled)  # type: ignore[arg-type]
@@ -100,11 +100,11 @@ class Teaching:
             self.layers = matched(ours, theirs, settings=self.settings, teacher=teacher)
             if self.weights.hidden and self.settings.hidden_form == "l2":
                 widths |= {f"hidden_{i}": (s.width, t.width) for i, (s, t) in enumerate(self.layers)}
-        if self.weights.features:
+        if self.weights.features or not self.labelled:  # without labels, how well it goes is seen by the features
             sides = ((student, self.settings.student_module), (teacher, self.settings.teacher_module))
             first, second = (feature_of(network, name, self.settings.feature_of, one) for network, name in sides)
             self.feature = first, second
-            if self.settings.feature_form != "relation":
+            if self.weights.features and self.settings.feature_form != "relation":
                 widths["features"] = first.width, second.width
         if not widths:
             return student
