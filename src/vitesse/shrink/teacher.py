@@ -38,8 +38,8 @@ class Teacher:
         self.ready = False  # whether it knows the classes of the data already
         name = job.settings.teacher.model
         if name:
-            self.network = _found(name, say=job.voice.say)
-            job.preprocess = _preprocess(self.network, job)
+            self.network = teacher_named(name, say=job.voice.say)
+            job.preprocess = preprocess_of(self.network, size=job.settings.data.size)
 
     @property
     def arch(self) -> Backbone | None:
@@ -99,7 +99,8 @@ class Teacher:
             network.reset_classifier(len(classes))  # type: ignore[operator]
 
 
-def _found(name: str, *, say: Callable[[str], None]) -> nn.Module:
+def teacher_named(name: str, *, say: Callable[[str], None]) -> nn.Module:
+    """The network of that name: a run folder or file of ours, or a model of timm; VitesseError where there is none."""
     path = Path(name)
     if path.exists():
         return load_network(path)
@@ -115,16 +116,15 @@ def _found(name: str, *, say: Callable[[str], None]) -> nn.Module:
         return timm_teacher(name)
 
 
-def _preprocess(network: nn.Module, job: Job) -> Preprocess:
+def preprocess_of(network: nn.Module, *, size: int | None) -> Preprocess:
+    """How pictures become what a teacher sees; size: of the picture's side, over what timm says of a network of its own."""
     if isinstance(network, Network) and network.preprocess is not None:
         return network.preprocess
     config = resolve_model_data_config(network)
-    channels, *size = config["input_size"]
-    if job.settings.data.size is not None:
-        size = [job.settings.data.size] * 2
+    high, wide = config["input_size"][1:] if size is None else (size, size)
     return Preprocess(
-        size=(size[0], size[1]),
-        channels=channels,
+        size=(high, wide),
+        channels=config["input_size"][0],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config["interpolation"],

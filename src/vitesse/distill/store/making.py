@@ -49,6 +49,10 @@ def begin(folder: Path, manifest: Manifest) -> Manifest:
                     "Ask for the same to go on with it, or choose another --out."
                 )
         manifest = there
+        if there.complete and any(shards_to_write(folder, there)):
+            # Files were lost since: it is not complete until they are written again.
+            manifest = replace(there, sums=(), error={})
+            manifest.save(folder)
     elif folder.exists() and any(one for one in folder.iterdir() if not one.name.startswith(".")):
         raise UsageError(
             f"A store is written into a folder of its own, but {folder} holds something else. Choose another."

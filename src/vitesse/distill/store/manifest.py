@@ -16,6 +16,7 @@ from vitesse.runs.files import write_text
 FILE = "manifest.json"
 FORMAT, VERSION = "vitesse-logit-store", 1
 BLOCK = 256
+_MOST_FILES = 2**22
 _CHECK = '  "crc32": '
 
 
@@ -50,6 +51,10 @@ class Manifest:
                 raise UsageError(f"{name} must be at least {least} and below 2**48, but got {getattr(self, name)}.")
         if self.shard % self.block:
             raise UsageError(f"A shard holds whole blocks of {self.block}, but got a shard of {self.shard} images.")
+        if self.epochs * self.shards > _MOST_FILES:
+            raise UsageError(
+                f"A store has at most {_MOST_FILES} files of records, but got {self.epochs * self.shards}."
+            )
         if self.sums and len(self.sums) != self.epochs * self.shards:
             raise UsageError(
                 f"sums must name {self.epochs * self.shards} files of records, but names {len(self.sums)}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import functools
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,16 +22,18 @@ _KEPT = 2  # epochs whose files stay mapped: the one that is read, and the one b
 class LogitStore:
     """A complete store, open for reading: `LogitStore.open(path)`.
 
-    Safe to use in forked workers, and to send to spawned ones: each process maps the files for itself.
+    Safe to use in forked workers, and to send to spawned ones: each process maps the files for itself. When an epoch is
+    first read its checksums are checked, so that no damaged record reaches a student; `check=False` trusts the files.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, check: bool = True) -> None:
         self.folder, self.manifest = folder, manifest
+        self._check_files = check
         self._decode = manifest.layout.decoder()
         self._mapped: OrderedDict[int, tuple[Bytes, ...]] = OrderedDict()
 
     @classmethod
-    def open(cls, path: Path | str) -> LogitStore:
+    def open(cls, path: Path | str, *, check: bool = True) -> LogitStore:
         """Open the store in the folder `path`; VitesseError where there is none, or it is damaged or incomplete."""
         folder = Path(path)
         manifest = Manifest.load(folder)
@@ -39,10 +41,10 @@ class LogitStore:
             raise VitesseError(
                 f"The store {folder} is not complete. Start the command that writes it once more; it goes on where it was."
             )
-        return cls(folder, manifest)
+        return cls(folder, manifest, check=check)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LogitStore, (self.folder, self.manifest)
+        return functools.partial(LogitStore, check=self._check_files), (self.folder, self.manifest)
 
     @property
     def classes(self) -> int:
@@ -158,11 +160,20 @@ class LogitStore:
                 raise UsageError(
                     f"The store {self.folder} holds epochs {first} to {last}, but epoch {epoch} was asked for."
                 )
-            tables = tuple(_map(shard) for shard in shards_of(self.folder, self.manifest, epoch))
+            tables = tuple(self._map(shard) for shard in shards_of(self.folder, self.manifest, epoch))
             self._mapped[epoch] = tables
             if len(self._mapped) > _KEPT:
                 self._mapped.popitem(last=False)
         return tables
+
+    def _map(self, shard: Shard) -> Bytes:
+        rows, size = shard.map(), shard.records.stat().st_size
+        wrong = None if size == shard.size else f"{shard.records} must have {shard.size} bytes, but has {size}"
+        if wrong is None and self._check_files:
+            wrong = next((f"The checksum of {shard.named(number)} does not fit" for number in shard.broken(rows)), None)
+        if wrong is not None:
+            raise VitesseError(f"{wrong}: the store {self.folder} is damaged. See vitesse logits verify {self.folder}.")
+        return rows
 
 
 def shards_of(folder: Path, manifest: Manifest, epoch: int) -> tuple[Shard, ...]:
@@ -178,19 +189,3 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return pairs
-
-
-def _map(shard: Shard) -> Bytes:
-    try:
-        with shard.records.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:  # ValueError: an empty file
-        raise VitesseError(
-            f"{shard.records} cannot be read ({error}). Copy the store again, or look at it with vitesse logits verify."
-        ) from error
-    if len(data) != shard.size:
-        raise VitesseError(
-            f"{shard.records} must have {shard.size} bytes, but has {len(data)}. Copy the store again, or see what is left "
-            "with vitesse logits verify."
-        )
-    return np.frombuffer(data, np.uint8).reshape(shard.samples, shard.manifest.layout.width)

@@ -6,8 +6,10 @@ at any moment leaves whole blocks, and perhaps a tail that does not count.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import mmap
 import os
 import struct
 import zlib
@@ -91,45 +93,69 @@ class Shard:
 
     def entries(self) -> Entries:
         """The checksums that are written, (blocks,) or fewer; VitesseError where the file is not of this shard."""
+        data = self._summed()
+        whole = max(0, len(data) - HEADER_BYTES) // ENTRY_BYTES
+        if whole and data[:HEADER_BYTES] != self.header:
+            raise VitesseError(
+                f"{self.sums} belongs to another store, or to another place in this one. Copy it again, or remove it and write "
+                "the store again."
+            )
+        return np.frombuffer(data, ENTRY, min(whole, self.blocks), HEADER_BYTES if whole else 0)
+
+    def _summed(self) -> bytes:
         try:
-            data = self.sums.read_bytes()
+            return self.sums.read_bytes()
         except FileNotFoundError:
-            data = b""
+            return b""
         except OSError as error:
             raise VitesseError(f"{self.sums} cannot be read: {error.strerror}.") from error
-        if len(data) >= HEADER_BYTES and data[:HEADER_BYTES] != self.header:
-            raise VitesseError(
-                f"{self.sums} belongs to another store, or to another place in this one. Copy the store again."
-            )
-        whole = max(0, len(data) - HEADER_BYTES) // ENTRY_BYTES
-        return np.frombuffer(data, ENTRY, min(whole, self.blocks), HEADER_BYTES if whole else 0)
 
     def written(self) -> int:
         """The samples that are there."""
         return min(len(self.entries()) * self.manifest.block, self.samples)
 
-    def faults(self) -> Iterator[str]:
-        """What is wrong with the shard, one line for each block that is lost; reads all of it."""
-        entries, width = self.entries(), self.manifest.layout.width
+    def map(self) -> Bytes:
+        """The records that are there, (n, width), mapped into memory; VitesseError where they cannot be read."""
+        width = self.manifest.layout.width
         try:
             with self.records.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                if size != self.size:
-                    yield f"{self.name}: {size} bytes of records, but there must be {self.size}"
-                for number, entry in enumerate(entries):
-                    span = self.block(number)
-                    data = file.read((span.stop - span.start) * width)
-                    if zlib.crc32(data) != entry["crc32"]:
-                        samples = f"samples {self.start + span.start} to {self.start + span.stop - 1}"
-                        yield f"{self.name}, block {number} ({samples}): its checksum does not fit"
-        except OSError as error:
-            yield f"{self.name}: the records cannot be read ({error.strerror})"
-        if len(entries) < self.blocks:
-            yield f"{self.name}: {len(entries)} of {self.blocks} blocks are written"
+                if size < width:  # nothing cannot be mapped
+                    return np.empty((0, width), np.uint8)
+                data = mmap.mmap(file.fileno(), size - size % width, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise VitesseError(
+                f"{self.records} cannot be read ({error}). Copy it again, or remove it and write the store again."
+            ) from error
+        return np.frombuffer(data, np.uint8).reshape(-1, width)
+
+    def broken(self, rows: Bytes) -> Iterator[int]:
+        """The numbers of the blocks whose records are not what was written."""
+        for number, entry in enumerate(self.entries()["crc32"].tolist()):
+            if zlib.crc32(rows[self.block(number)].data) != entry:
+                yield number
+
+    def named(self, block: int) -> str:
+        """A block, as a person can find it."""
+        span = self.block(block)
+        return f"{self.name}, block {block} (samples {self.start + span.start} to {self.start + span.stop - 1})"
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong with the shard, a line for each block that is lost; reads all of it."""
+        try:
+            rows, size = self.map(), self.records.stat().st_size
+            if size != self.size:
+                yield f"{self.name}: it must have {self.size} bytes of records, but has {size}"
+            yield from (f"{self.named(number)}: its checksum does not fit" for number in self.broken(rows))
+            written = len(self.entries())
+            if written < self.blocks:
+                yield f"{self.name}: {written} of {self.blocks} blocks are written"
+        except VitesseError as error:
+            yield f"{self.name}: {error}"
 
     def digest(self) -> str:
         """The SHA-256 of the file of checksums."""
-        return hashlib.sha256(self.sums.read_bytes()).hexdigest()
+        return hashlib.sha256(self._summed()).hexdigest()
 
 
 class ShardWriter:
@@ -143,14 +169,11 @@ class ShardWriter:
         self._entries: list[Entries] = []  # of blocks whose records may not be on the disk yet
         shard.records.parent.mkdir(parents=True, exist_ok=True)
         self._blocks = _sound_blocks(shard)
-        self._data = _opened(shard.records, self.samples * shard.manifest.layout.width)
-        try:
-            self._sums = _opened(shard.sums, HEADER_BYTES + self._blocks * ENTRY_BYTES if self._blocks else 0)
-        except BaseException:
-            self._data.close()
-            raise
-        if not self._blocks:
-            self._write(self._sums, shard.header)
+        with contextlib.ExitStack() as stack:
+            self._data = stack.enter_context(_opened(shard.records, self.samples * shard.manifest.layout.width))
+            kept = HEADER_BYTES + self._blocks * ENTRY_BYTES if self._blocks else 0
+            self._sums = stack.enter_context(_opened(shard.sums, kept))
+            self._close = stack.pop_all().close
 
     @property
     def samples(self) -> int:
@@ -164,9 +187,9 @@ class ShardWriter:
         try:
             if kind is None:
                 self.commit()
+                _flush_folder(self.shard.records.parent)  # where the files are named, else a power cut could lose them
         finally:
-            self._data.close()
-            self._sums.close()
+            self._close()
 
     def append(self, classes: Ints, probabilities: Floats, seeds: npt.ArrayLike | None = None) -> None:
         """Add the records of whole blocks (the shard's last may be short): classes and probabilities, (n, K)."""
@@ -202,41 +225,39 @@ class ShardWriter:
         """Bring the records to the disk, then their checksums: from here on they are kept."""
         if self._entries:
             _flush(self._data)
-            self._write(self._sums, np.concatenate(self._entries).tobytes())
+            header = b"" if self._sums.tell() else self.shard.header
+            self._write(self._sums, header + np.concatenate(self._entries).tobytes())
             _flush(self._sums)
             self._entries.clear()
 
     def _write(self, file: IO[bytes], data: bytes | memoryview) -> None:
+        left = memoryview(data)
         try:
-            file.write(data)
+            while len(left):  # a write without a buffer may take a part only
+                left = left[file.write(left) :]
         except OSError as error:
             raise explained(error, Path(file.name)) from error
 
 
 def _sound_blocks(shard: Shard) -> int:
     """How many blocks of an unfinished shard are kept: up to the first whose records are not what was written."""
-    try:
-        entries = shard.entries()
-        data = np.memmap(shard.records, np.uint8, "r") if len(entries) else np.empty(0, np.uint8)
-    except (OSError, ValueError):  # no records, or none at all in the file
+    written = len(shard.entries())
+    if not written or not shard.records.exists():
         return 0
-    width = shard.manifest.layout.width
-    for number, entry in enumerate(entries):
-        span = shard.block(number)
-        if zlib.crc32(data[span.start * width : span.stop * width].data) != entry["crc32"]:
-            return number
-    return len(entries)
+    return next(shard.broken(shard.map()), written)
 
 
 def _opened(path: Path, size: int) -> IO[bytes]:
     """The file, cut to `size` bytes and ready to be written on."""
     try:
-        file = path.open("r+b" if path.exists() else "w+b", buffering=0)
-        file.truncate(size)
-        file.seek(size)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(path.open("r+b" if path.exists() else "w+b", buffering=0))
+            file.truncate(size)
+            file.seek(size)
+            stack.pop_all()
+            return file
     except OSError as error:
         raise explained(error, path) from error
-    return file
 
 
 def _flush(file: IO[bytes]) -> None:
@@ -244,3 +265,11 @@ def _flush(file: IO[bytes]) -> None:
         os.fsync(file.fileno())
     except OSError as error:
         raise explained(error, Path(file.name)) from error
+
+
+def _flush_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

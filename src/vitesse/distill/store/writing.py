@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitesse.data import Augment, Mix, Parts
+from vitesse.data import Augment, DataSettings, Mix, Parts
 from vitesse.distill.store.making import begin, finish, shard_size, shards_to_write
 from vitesse.distill.store.manifest import BLOCK, Manifest
 from vitesse.distill.store.reading import LogitStore
@@ -25,6 +25,7 @@ from vitesse.distill.store.views import probe, recipe_of, views_of
 from vitesse.errors import UsageError
 from vitesse.runs.facts import versions
 from vitesse.runs.lock import lock
+from vitesse.runs.settings import settings_tree
 from vitesse.train.processes import Accelerator, autocast, processes
 
 Progress = Callable[[int, int, str], None]
@@ -51,13 +52,13 @@ def plan(
     values: Values = FLOAT16,
     precision: Literal["fp32", "bf16"] = "fp32",
     writers: int = 1,
-    source: str = "",
+    data: DataSettings | None = None,
 ) -> Manifest:
     """Say what a store will be, before anything is written: `making.store_size(plan)` is its size in bytes.
 
     top: classes kept of each view; None for 10, or all where the teacher tells fewer. values: "float16", or "uint8" for
     half the bytes and a coarser value. precision: of the teacher's forward pass. writers: processes that will write.
-    source: the name of the data, for people.
+    data: how `parts` were read, so that a later look at the store can read them again.
     """
     if epochs.step != 1 or not len(epochs) or epochs.start < 0:
         raise UsageError(f"Epochs are a range such as range(0, 30), but got {epochs}.")
@@ -76,7 +77,7 @@ def plan(
         },
         recipe=recipe_of(parts, augment=augment, mix=mix, seed=seed),
         made={
-            "source": source,
+            "data": None if data is None else settings_tree(data),
             "versions": versions(),
             "probe": probe(parts, augment=augment, mix=mix, seed=seed, epoch=epochs.start),
         },
@@ -109,7 +110,7 @@ def write(
             plan = begin(folder, plan)
         accelerator.wait_for_everyone()
         manifest = Manifest.load(folder)
-        answers = _Answers(teacher, manifest, accelerator)
+        answers = Answers(teacher, manifest, accelerator)
         mine = list(shards_to_write(folder, manifest, rank=accelerator.process_index, world=accelerator.num_processes))
         told = _Telling(sum(shard.samples - shard.written() for shard in mine), progress)
         for shard in mine:
@@ -133,7 +134,7 @@ def fingerprint(teacher: nn.Module) -> str:
     return state.hexdigest()
 
 
-class _Answers:
+class Answers:
     """A teacher, ready to be asked."""
 
     def __init__(self, teacher: nn.Module, manifest: Manifest, accelerator: Accelerator) -> None:
@@ -142,10 +143,15 @@ class _Answers:
         self._precision, self._accelerator = str(manifest.teacher.get("precision")), accelerator
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor) -> tuple[Ints, Floats]:
+    def top(self, images: Tensor) -> tuple[Ints, Floats]:
+        """Its most probable classes of images (B, C, H, W), as they are stored."""
+        return top_of(self.logits(images), self._top)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """What the teacher makes of images (B, C, H, W), in the precision of the store: (B, classes)."""
         with autocast(self._precision, self._accelerator):
-            logits = self._teacher(images.to(self._accelerator.device, non_blocking=True))
-        return top_of(logits, self._top)
+            logits: Tensor = self._teacher(images.to(self._accelerator.device, non_blocking=True))
+            return logits
 
 
 class _Telling:
@@ -160,7 +166,7 @@ class _Telling:
             self._progress(self._done, self._total, note)
 
 
-def _fill(shard: Shard, parts: Parts, answers: _Answers, *, batch: int, commit_seconds: float, told: _Telling) -> None:
+def _fill(shard: Shard, parts: Parts, answers: Answers, *, batch: int, commit_seconds: float, told: _Telling) -> None:
     """Write the rest of a shard. Batches begin anew with each block, so that a restart asks the teacher alike."""
     seed, augment, mix, _ = views_of(shard.manifest.recipe)
     with ShardWriter(shard) as writer:
@@ -170,7 +176,7 @@ def _fill(shard: Shard, parts: Parts, answers: _Answers, *, batch: int, commit_s
         views = parts.learn.views(batches, epoch=shard.epoch, seed=seed, augment=augment, mix=mix)
         last = time.monotonic()
         for edges in cuts:
-            found = [answers(next(views)) for _ in itertools.pairwise(edges)]
+            found = [answers.top(next(views)) for _ in itertools.pairwise(edges)]
             writer.append(*(np.concatenate(column) for column in zip(*found, strict=True)))
             told(edges[-1] - edges[0], f"epoch {shard.epoch}")
             if time.monotonic() - last >= commit_seconds:
