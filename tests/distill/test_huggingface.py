@@ -11,7 +11,7 @@ import torch
 
 from vitesse.data.part import Batch
 from vitesse.data.preprocess import Preprocess
-from vitesse.distill.foreign import foreign_teacher, preprocess_of
+from vitesse.distill.foreign import foreign_preprocess, foreign_teacher
 from vitesse.distill.huggingface import ClipModel
 from vitesse.errors import UsageError, VitesseError
 from vitesse.nets.taps import layers_of
@@ -54,7 +54,7 @@ def dino(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_classifier(vit: str) -> None:
     teacher = foreign_teacher(f"hf:{vit}").eval()
     assert (teacher.class_names, teacher.num_classes) == (("ant", "bee", "cat"), 3)
-    assert preprocess_of(teacher) == Preprocess(
+    assert foreign_preprocess(teacher) == Preprocess(
         size=(16, 16), mean=(0.4, 0.5, 0.6), std=(0.5,) * 3, interpolation="bilinear", crop=1.0
     )
     own = transformers.ViTForImageClassification.from_pretrained(vit).eval()

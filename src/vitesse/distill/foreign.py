@@ -9,7 +9,7 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from vitesse.data.preprocess import Preprocess
-from vitesse.distill.huggingface import hub_teacher, is_hub_name
+from vitesse.distill.huggingface import HubModel, hub_teacher, is_hub_name
 from vitesse.errors import VitesseError
 
 
@@ -41,8 +41,8 @@ def timm_teacher(name: str, *, classes: int | None = None, pretrained: bool = Tr
         raise VitesseError(f"The weights of {name} could not be loaded: {error}") from error
 
 
-def preprocess_of(model: nn.Module, *, size: int | None = None) -> Preprocess:
-    """How a foreign model wants its images; `size` over its own where one is given."""
+def foreign_preprocess(model: nn.Module, *, size: int | None = None) -> Preprocess:
+    """How a foreign model wants its images; `size` over what timm says of a model of its own, where one is given."""
     known = getattr(model, "preprocess", None)
     if not isinstance(known, Preprocess):
         config = resolve_model_data_config(model)
@@ -55,6 +55,6 @@ def preprocess_of(model: nn.Module, *, size: int | None = None) -> Preprocess:
             interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
             crop=config["crop_pct"],
         )
-    if size is None:
+    if size is None or isinstance(model, HubModel):
         return known
     return Preprocess.from_dict({**known.to_dict(), "size": [size, size]})

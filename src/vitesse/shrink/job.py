@@ -79,9 +79,7 @@ class Job:
     @property
     def augment(self) -> Augment:
         """How training images are changed: as set, or what suits the data."""
-        if self.settings.augment is not None:
-            return self.settings.augment
-        return Augment.digits() if self.settings.data.source == "digits" else Augment.photos()
+        return self.settings.augment or Augment.suited(self.settings.data.source)
 
     def scaled(self, train: TrainSettings, *, offset: int) -> TrainSettings:
         """A stage's training by the run's effort and seed; `offset` gives each stage a seed of its own."""

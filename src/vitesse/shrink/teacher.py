@@ -11,7 +11,7 @@ from torch import nn
 
 from vitesse.arch import Backbone, to_json
 from vitesse.data.preprocess import Preprocess
-from vitesse.distill.foreign import foreign_teacher, is_timm_name, preprocess_of
+from vitesse.distill.foreign import foreign_preprocess, foreign_teacher, is_timm_name
 from vitesse.distill.huggingface import ClipModel, is_hub_name
 from vitesse.distill.licence import licence_of, warning_about
 from vitesse.distill.view import fitting
@@ -47,8 +47,8 @@ class Teacher:
         self.wanted: Preprocess | None = None
         name = job.settings.teacher.model
         if name and given is None:
-            self.network = _found(name, say=job.voice.say)
-            self.wanted = _preprocess(self.network, job)
+            self.network = teacher_named(name, say=job.voice.say)
+            self.wanted = preprocess_of(self.network, size=job.settings.data.size)
             if lead:
                 job.preprocess = self.wanted
         elif isinstance(known := getattr(given, "preprocess", None), Preprocess):
@@ -160,7 +160,8 @@ def teaching_of(job: Job, teacher: nn.Module | None) -> Teaching:
     return Teaching(teacher, job.settings.distill, classifies=knows, labelled=job.settings.data.labels)
 
 
-def _found(name: str, *, say: Callable[[str], None]) -> nn.Module:
+def teacher_named(name: str, *, say: Callable[[str], None]) -> nn.Module:
+    """The network of that name: a run folder or file of ours, or a model of timm or the Hub; VitesseError where there is none."""
     if is_hub_name(name):
         return foreign_teacher(name)
     path = Path(name)
@@ -178,7 +179,8 @@ def _found(name: str, *, say: Callable[[str], None]) -> nn.Module:
         return foreign_teacher(name)
 
 
-def _preprocess(network: nn.Module, job: Job) -> Preprocess:
+def preprocess_of(network: nn.Module, *, size: int | None) -> Preprocess:
+    """How pictures become what a teacher sees; size: of the picture's side, over what timm says of a network of its own."""
     if isinstance(network, Network) and network.preprocess is not None:
         return network.preprocess
-    return preprocess_of(network, size=None if is_hub_name(job.settings.teacher.model) else job.settings.data.size)
+    return foreign_preprocess(network, size=size)
