@@ -24,6 +24,8 @@ class Distill(BudgetOptions, RunOptions):
 
     student: str
     """A model of `vitesse models`, a JSON file of an architecture, a run folder, a file of weights, or a timm name."""
+    store: str | None = None
+    """The folder of a store of its logits (vitesse logits write): the teacher itself is then not needed."""
     epochs: int | None = None
     """Passes over the images."""
     unlabelled: bool = False
@@ -34,5 +36,9 @@ class Distill(BudgetOptions, RunOptions):
         from vitesse.cli.running import run_verb
         from vitesse.shrink.distilling import distill
 
-        flags = {"finish.epochs": self.epochs, "data.labels": False if self.unlabelled else None}
+        flags = {
+            "teacher.store": self.store,
+            "finish.epochs": self.epochs,
+            "data.labels": False if self.unlabelled else None,
+        }
         run_verb(self, work=distill, flags=flags, arguments={"student": self.student})

@@ -26,10 +26,13 @@ class Shrink(BudgetOptions, RunOptions):
     """auto (around the teacher; the default), a named space (autoformer_tiny, ...), or a JSON file."""
     strategy: Literal["evolution", "nsga2", "random"] | None = None
     """How the space is searched; evolution by default."""
+    teacher_store: str | None = None
+    """The folder of a store of the teacher's logits (vitesse logits write), read by supernet and finish alike."""
 
     def run(self) -> None:
         """Do it."""
         from vitesse.cli.running import run_verb
         from vitesse.shrink.run import shrink
 
-        run_verb(self, work=shrink, flags={"supernet.space": self.space, "search.strategy": self.strategy})
+        flags = {"supernet.space": self.space, "search.strategy": self.strategy, "teacher.store": self.teacher_store}
+        run_verb(self, work=shrink, flags=flags)

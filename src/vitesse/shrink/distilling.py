@@ -21,7 +21,7 @@ from vitesse.shrink import finish
 from vitesse.shrink.costing import Costing, formula_costs
 from vitesse.shrink.design import fitted
 from vitesse.shrink.job import Job, Voice
-from vitesse.shrink.run import RESULT, conclude
+from vitesse.shrink.run import RESULT, conclude, told_of_teacher
 from vitesse.shrink.searching import WINNER
 from vitesse.shrink.settings import ShrinkSettings
 from vitesse.shrink.teacher import Teacher
@@ -43,22 +43,24 @@ def distill(
     without classes teaches by its features. Data without labels (`data.labels`) end in an encoder: a network of 0
     classes, and neither an export nor an exam.
     """
-    if teacher is None and not settings.teacher.model:
+    if teacher is None and not (settings.teacher.model or settings.teacher.store):
         raise UsageError(
-            "A student needs a teacher, but none is named. Give --teacher: a timm name, a run folder, a file."
+            "A student needs a teacher, but none is named. Give --teacher (a timm name, a run folder, a file) or --store."
         )
     job = Job(settings, folder, voice=voice)
     found = student_named(student) if isinstance(student, str) else student
     start = found if isinstance(found, Network) else None
-    if start is not None and start.preprocess is not None:
+    if start is not None and start.preprocess is not None and job.store is None:
         job.preprocess = start.preprocess
     source = Teacher(job, given=teacher, lead=False, encoders=True)
     arch = _fitted(job, found)
     check_budget(arch, formula_costs, Costing(job, arch).formula_limits())
     if job.main:
         write_text(job.path(WINNER), to_json(arch) + "\n")
-    job.do("teacher", source.train)
-    taught = source.load()
+    taught = None
+    if source.network is not None:  # else a store stands for it
+        job.do("teacher", source.train)
+        taught = source.load()
     job.do("finish", lambda progress: finish.finish(
         job, arch, supernet=None, teacher=taught, start=start, progress=progress))  # fmt: skip
     if job.parts.classes:
@@ -100,7 +102,7 @@ def _fitted(job: Job, student: Backbone | Network) -> Backbone:
 
 def _encoder_result(job: Job) -> dict[str, Any]:
     """What a run without classes leaves: the encoder, its costs, and how far it sees what its teacher sees."""
-    done, told, seconds = job.folder.outputs("finish"), job.folder.outputs("teacher"), job.folder.seconds()
+    done, told, seconds = job.folder.outputs("finish"), told_of_teacher(job), job.folder.seconds()
     result = {
         "asked": {"data": job.settings.data.source, "budget": {}},
         "params": done["params_counted"],

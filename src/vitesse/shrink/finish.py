@@ -54,7 +54,7 @@ def finish(
         network.load_state_dict(inherit(supernet.network, arch).state_dict())
     elif start is not None:
         network.load_state_dict(start.state_dict())
-    teaching = teaching_of(job, teacher)
+    teaching = teaching_of(job, teacher, train=settings)
     example = next(job.parts.search.batches(1)).images.to(job.accelerator.device)
     pupil = teaching.prepare(network.to(job.accelerator.device), example, seed=settings.seed)
     agreement = None if job.parts.classes else functools.partial(_agreement, job, teaching)

@@ -19,6 +19,7 @@ from vitesse.data.preprocess import Preprocess
 from vitesse.runs.folder import RunFolder
 from vitesse.shrink.curves import Curves
 from vitesse.shrink.settings import ShrinkSettings
+from vitesse.shrink.stored import Stored
 from vitesse.tasks.classification import Forward, accuracy
 from vitesse.train.loop import Losses, Progress, Task, Watch, fit, require_optimizer
 from vitesse.train.processes import Accelerator, processes
@@ -44,7 +45,10 @@ class Job:
         for train in (settings.teacher.train, settings.teacher.tune, settings.supernet.train, settings.finish):
             require_optimizer(train.optimizer)  # now, not after the stages before
         self.accelerator: Accelerator = processes()
-        self.preprocess: Preprocess | None = None  # set by a teacher that brings its own
+        stored = settings.teacher.store
+        self.store = Stored(stored, smoothing=settings.mix.smoothing) if stored else None
+        # Set by a teacher or a student that brings its own; the views of a store are what they are.
+        self.preprocess: Preprocess | None = None if self.store is None else self.store.preprocess
 
     @property
     def main(self) -> bool:
@@ -74,6 +78,8 @@ class Job:
             parts = load_parts(self.settings.data, preprocess=self.preprocess, progress=progress)
         for note in parts.notes:
             self.voice.say(note)
+        if self.store is not None:
+            self.store.require(parts)
         return parts
 
     @property
@@ -104,8 +110,15 @@ class Job:
         accuracy where there are no classes.
         """
         parts, mix = self.parts, self.settings.mix
+        if self.store is not None:
+            self.store.store.check(batch=settings.batch)
+            epochs = settings.epochs_of(parts.learn.steps(settings.batch))
+            if (reused := self.store.store.reuse(epochs)) is not None:
+                self.voice.say(reused)
 
         def batches(epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
+            if self.store is not None:
+                return self.store.batches(parts, batch=settings.batch, epoch=epoch, start=start, rank=rank, world=world)
             return parts.learn.train_batches(
                 epoch=epoch, batch=settings.batch, seed=settings.seed, augment=self.augment, mix=mix,
                 start=start, rank=rank, world=world,

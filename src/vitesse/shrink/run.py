@@ -39,10 +39,11 @@ def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict
         )
     job = Job(settings, folder, voice=voice)
     teacher = Teacher(job)
-    space = supernet.space_of(job, teacher.arch)
+    # A store may stand for the teacher; then there is no network to make a space around.
+    absent = job.store is not None and not settings.teacher.model
+    space = supernet.space_of(job, None if absent else teacher.arch)
     costing = _priced(job, space)
-    job.do("teacher", teacher.train)
-    taught = teacher.load()
+    taught = None if absent else _ready(job, teacher)
     job.do("supernet", lambda progress: supernet.train_supernet(
         job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
     trained = supernet.load_supernet(job.path(supernet.NETWORK), space)
@@ -100,7 +101,11 @@ def _named_teacher(job: Job) -> nn.Module | None:
     """The teacher that is set, ready to teach; None where none is."""
     if not job.settings.teacher.model:
         return None
-    teacher = Teacher(job)
+    return _ready(job, Teacher(job))
+
+
+def _ready(job: Job, teacher: Teacher) -> nn.Module:
+    """The teacher after its stage."""
     job.do("teacher", teacher.train)
     return teacher.load()
 
@@ -118,7 +123,7 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
     price = job.folder.outputs("finish")
     seconds = job.folder.seconds()
     budget = job.settings.budget
-    told = job.folder.outputs("teacher") if job.folder.done("teacher") else {}
+    told = told_of_teacher(job)
     result = {
         "asked": {
             "data": job.settings.data.source,
@@ -146,6 +151,13 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
     if job.main:
         write_json(job.path(RESULT), result)
     return result
+
+
+def told_of_teacher(job: Job) -> dict[str, Any]:
+    """What is known of who taught: from its stage, or from the store that stood for it."""
+    if job.folder.done("teacher"):
+        return job.folder.outputs("teacher")
+    return {} if job.store is None else job.store.teacher
 
 
 def _priced(job: Job, space: Backbone) -> Costing:

@@ -19,13 +19,16 @@ class TeacherSettings:
 
     model: a timm name, "hf:owner/name", "clip:owner/name", a run folder, or a file of weights; empty to train one here.
     role: "classifier", "encoder" (its features alone), or "auto": an encoder where it knows no classes and `vitesse
-    distill` asks, else a classifier. prompt: of a CLIP, with {} for the name of a class. train: how it is trained where
-    none is named. tune: how one that is named is trained on where it knows other classes than the data have.
+    distill` asks, else a classifier. prompt: of a CLIP, with {} for the name of a class. store: a folder that
+    `vitesse logits write` wrote; its records stand for the teacher's logits, and its views are what students see. train:
+    how it is trained where none is named. tune: how one that is named is trained on where it knows other classes than the
+    data have.
     """
 
     model: str = ""
     role: Literal["auto", "classifier", "encoder"] = "auto"
     prompt: str = "a photo of a {}."
+    store: str = ""
     train: TrainSettings = field(
         default_factory=lambda: TrainSettings(steps=3000, lr=2e-3, ema=0.995, drop_path=0.1, evaluate_every=10)
     )

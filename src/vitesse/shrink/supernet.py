@@ -65,7 +65,7 @@ def train_supernet(
     if elastic:
         assert isinstance(teacher, Network)
         supernet.network.load_state_dict(by_importance(job, teacher))
-    teaching = teaching_of(job, teacher).logits_only()
+    teaching = teaching_of(job, teacher, train=settings).logits_only()
     pool = affordable(space, costing, seed=settings.seed)
 
     def one_of(rng: random.Random) -> Backbone:

@@ -14,6 +14,7 @@ from vitesse.data.preprocess import Preprocess
 from vitesse.distill.foreign import foreign_preprocess, foreign_teacher, is_timm_name
 from vitesse.distill.huggingface import ClipModel, is_hub_name
 from vitesse.distill.licence import licence_of, warning_about
+from vitesse.distill.store.writing import fingerprint
 from vitesse.distill.view import fitting
 from vitesse.errors import UsageError, VitesseError
 from vitesse.nets import Network, build
@@ -25,6 +26,7 @@ from vitesse.tasks.classification import plain
 from vitesse.tasks.teaching import Teaching
 from vitesse.train.checkpoint import load_checkpoint, save_checkpoint
 from vitesse.train.loop import Progress
+from vitesse.train.settings import TrainSettings
 from vitesse.zoo import from_timm
 
 NETWORK = "teacher/model.safetensors"
@@ -49,7 +51,7 @@ class Teacher:
         if name and given is None:
             self.network = teacher_named(name, say=job.voice.say)
             self.wanted = preprocess_of(self.network, size=job.settings.data.size)
-            if lead:
+            if lead and job.store is None:
                 job.preprocess = self.wanted
         elif isinstance(known := getattr(given, "preprocess", None), Preprocess):
             self.wanted = known
@@ -86,6 +88,9 @@ class Teacher:
             network = build(arch, drop_path=job.settings.teacher.train.drop_path)
         elif not self.encoder:
             self._fit_classes(network)
+        if job.store is not None:
+            job.store.store.check(teacher=fingerprint(network))
+            self.ready = True
         if not (self.ready or self.encoder):
             given = job.settings.teacher
             settings = job.scaled(given.train if self.network is None else given.tune, offset=1)
@@ -154,14 +159,18 @@ def classifies(job: Job, teacher: nn.Module) -> bool:
     return bool(classes) and job.settings.teacher.role != "encoder" and known in (None, classes)
 
 
-def teaching_of(job: Job, teacher: nn.Module | None) -> Teaching:
-    """What the students of a run are told, as the settings and the teacher have it."""
+def teaching_of(job: Job, teacher: nn.Module | None, *, train: TrainSettings) -> Teaching:
+    """What the students of a run are told in a training, as the settings, the teacher and its store have it."""
     knows = teacher is not None and classifies(job, teacher)
-    return Teaching(teacher, job.settings.distill, classifies=knows, labelled=job.settings.data.labels)
+    labelled, store = job.settings.data.labels, job.store
+    if store is None:
+        return Teaching(teacher, job.settings.distill, classifies=knows, labelled=labelled)
+    answers = store.answers(job.parts.learn.steps(train.batch))
+    return Teaching(teacher, job.settings.distill, labelled=labelled, answers=answers, temperature=store.temperature)
 
 
 def teacher_named(name: str, *, say: Callable[[str], None]) -> nn.Module:
-    """The network of that name: a run folder or file of ours, or a model of timm or the Hub; VitesseError where there is none."""
+    """The network of that name: a run folder or file of ours, or a model of timm or the Hub; VitesseError if there is none."""
     if is_hub_name(name):
         return foreign_teacher(name)
     path = Path(name)

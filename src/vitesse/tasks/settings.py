@@ -34,7 +34,8 @@ class DistillSettings:
     states after whole layers. features: the encoders' last features. None: without a teacher the labels alone; from a
     teacher that knows the classes 0.8 logits and the rest labels; from one that knows none, features and labels.
 
-    temperature, form: of the logits; form "cross_entropy" is not multiplied by temperature^2. pairs: of q, k, v that are
+    temperature, form: of the logits; temperature None is 2, or 1 for a store that leaves classes out; form
+    "cross_entropy" is not multiplied by temperature^2. pairs: of q, k, v that are
     related, such as "qk". relation_heads: into which the relations divide both widths. layers, teacher_layers: from 0, in
     order; empty: every second of the student's, ending with the last, and the teacher's at the same relative depth.
     hidden_form: "relation" (cosine similarities between tokens) or "l2" (through a projection). feature_form: "cosine",
@@ -47,7 +48,7 @@ class DistillSettings:
     attention: float = 0.0
     hidden: float = 0.0
     features: float | None = None
-    temperature: float = 2.0
+    temperature: float | None = None
     form: Literal["divergence", "cross_entropy"] = "divergence"
     pairs: tuple[str, ...] = ("qq", "kk", "vv")
     relation_heads: int = 1
@@ -64,7 +65,7 @@ class DistillSettings:
             weight = getattr(self, name)
             if weight is not None and not 0 <= weight < float("inf"):
                 raise UsageError(f"distill.{name} is a weight of at least 0, but got {weight}.")
-        if not self.temperature > 0 or self.relation_heads < 1:
+        if (self.temperature is not None and not self.temperature > 0) or self.relation_heads < 1:
             raise UsageError(
                 "distill.temperature must be above 0 and relation_heads at least 1, but got "
                 f"{self.temperature} and {self.relation_heads}."

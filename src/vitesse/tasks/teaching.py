@@ -54,7 +54,8 @@ class Teaching:
     """What a network is told about an image: its label, and what a teacher makes of the very same view.
 
     teacher: gives logits, or is an encoder without classes (`classifies` False); None for labels alone. answers: where
-    its logits come from instead, such as a store. labelled: whether the images have labels.
+    its logits come from instead, such as a store. labelled: whether the images have labels. temperature: where the
+    settings have none.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class Teaching:
         classifies: bool = True,
         labelled: bool = True,
         answers: Answers | None = None,
+        temperature: float = 2.0,
     ) -> None:
         self.settings = settings or DistillSettings()
         self.teacher = None if teacher is None else teacher.eval().requires_grad_(False)
+        self.temperature = self.settings.temperature or temperature
         self.answers, self.labelled = answers, labelled
         told = answers is not None or (teacher is not None and classifies)
         kind = "classifier" if told else "none" if teacher is None else "encoder"
@@ -136,8 +139,7 @@ class Teaching:
         if told is not None:
             if weights.logits:
                 assert seen.logits is not None and told.logits is not None
-                settings = self.settings
-                term = distillation(seen.logits, told.logits, temperature=settings.temperature, form=settings.form)
+                term = distillation(seen.logits, told.logits, temperature=self.temperature, form=self.settings.form)
                 terms.append(weights.logits * term)
             projections = student.projections if isinstance(student, Pupil) else nn.ModuleDict()
             terms += self._deep(seen, told, projections) if weights.deep else []
