@@ -20,8 +20,9 @@ from vitesse.data import DataSettings, Preprocess
 from vitesse.errors import UsageError, VitesseError
 from vitesse.nets import build
 from vitesse.saved import load_network, save_network
-from vitesse.shrink.distilling import distill, student_named
+from vitesse.shrink.distilling import distill
 from vitesse.shrink.settings import ShrinkSettings, TeacherSettings
+from vitesse.shrink.student import student_named
 from vitesse.tasks.settings import DistillSettings
 
 WEIGHTS = "model.safetensors"
@@ -148,9 +149,9 @@ class Plain(nn.Module):
         return images.flatten(1)[:, :10]
 
 
-def test_requests_that_cannot_be_met(tmp_path: Path, teacher: Path) -> None:
+def test_requests_that_cannot_be_met(tmp_path: Path, teacher: Path, pile: Path) -> None:
     cases = (
-        (asked(), {"student": vit(8)}, UsageError, "Give --teacher"),
+        (asked(data=DataSettings(source=str(pile), labels=False)), {"student": vit(8)}, UsageError, "Give --teacher"),
         (asked(distill=DistillSettings(hidden=1.0)), {"student": vit(8), "teacher": Plain()}, VitesseError, "has none"),
         (
             asked(distill=DistillSettings(features=1.0)),

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from vitesse.cli.options import Recipe
+
 _Store = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
 _Json = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 _Sets = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE")]
@@ -40,7 +42,7 @@ class Write:
     """Classes kept of each view; 10, or all where the teacher tells fewer."""
     values: Literal["float16", "uint8"] = "float16"
     """The type of a kept probability: 2 bytes, or 1 byte and a coarser value."""
-    recipe: Literal["autoformer_tiny", "autoformer_small", "autoformer_base"] | None = None
+    recipe: Recipe | None = None
     """Change pictures as a published method does."""
     settings: Path | None = None
     """Settings as TOML, for data, augment and mix; the run.toml of a run serves, too."""

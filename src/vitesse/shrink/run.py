@@ -18,9 +18,9 @@ from vitesse.saved import load_network
 from vitesse.search.feasible import check_budget
 from vitesse.shrink import finish, searching, supernet
 from vitesse.shrink.costing import Costing, formula_costs
-from vitesse.shrink.design import fitted
 from vitesse.shrink.job import Job, Voice
 from vitesse.shrink.settings import ShrinkSettings
+from vitesse.shrink.student import Starting, Student
 from vitesse.shrink.teacher import Teacher, classifies
 
 RESULT = "result.json"
@@ -53,15 +53,20 @@ def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict
     return conclude(job, arch=arch, teacher=taught, search=found)
 
 
-def train(settings: ShrinkSettings, folder: RunFolder, *, arch: Backbone, voice: Voice) -> dict[str, Any]:
-    """Train the network of `arch` from nothing, with a teacher where one is set; ends like `shrink`."""
+def train(settings: ShrinkSettings, folder: RunFolder, *, arch: Student, voice: Voice) -> dict[str, Any]:
+    """Train one network, with a teacher where one is set; ends like `shrink`.
+
+    arch: a value, from nothing, a network with weights to start from, or the name of either, as `student_named`.
+    """
     job = Job(settings, folder, voice=voice)
+    starting = Starting(job, arch)
     taught = _named_teacher(job)
-    fitting = fitted(arch, job.parts.preprocess, classes=len(job.parts.classes))
+    fitting = starting.arch()
     check_budget(fitting, formula_costs, Costing(job, fitting).formula_limits())
     if job.main:
         write_text(job.path(searching.WINNER), to_json(fitting) + "\n")
-    job.do("finish", lambda progress: finish.finish(job, fitting, supernet=None, teacher=taught, progress=progress))
+    job.do("finish", lambda progress: finish.finish(
+        job, fitting, supernet=None, teacher=taught, start=starting.network, progress=progress))  # fmt: skip
     return conclude(job, arch=fitting, teacher=taught, search=None)
 
 
