@@ -34,7 +34,8 @@ from vitesse.shrink.job import Job
 from vitesse.shrink.scoring import Scorer
 from vitesse.shrink.settings import ShrinkSettings, SupernetSettings
 from vitesse.shrink.supernet import NETWORK, load_supernet, train_supernet
-from vitesse.tasks.classification import Teaching, accuracy, plain
+from vitesse.tasks.classification import accuracy, plain
+from vitesse.tasks.teaching import Teaching
 from vitesse.train.settings import TrainSettings
 
 LINES = "networks.jsonl"

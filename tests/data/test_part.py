@@ -1,5 +1,7 @@
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -103,3 +105,18 @@ def test_wrong_requests_are_refused(digits: Parts) -> None:
         digits.learn.steps(0)
     with pytest.raises(UsageError, match="rank 2 of 2"):
         next(digits.test.batches(8, rank=2, world=2))
+
+
+@pytest.mark.parametrize("mix", [*MIXES, Mix(mixup=0.8, probability=0.5)])
+@pytest.mark.parametrize("augment", [Augment(), Augment.photos()])
+@pytest.mark.parametrize("batch", [64, 10**6])
+def test_a_view_is_the_same_whoever_asks_for_it(digits: Parts, mix: Mix, augment: Augment, batch: int) -> None:
+    """In any even batch of training, or by itself, in any order and company."""
+    ways: dict[str, Any] = {"epoch": 3, "seed": 7, "augment": augment, "mix": mix}
+    seen = joined(digits.learn.train_batches(batch=batch, **ways))
+    place = {index: row for row, index in enumerate(seen[3].tolist())}
+    asked = np.array([index for index in np.random.default_rng(0).permutation(len(digits.learn)) if index in place])
+    for size in (1, 7, 300):
+        some = asked[: 40 * size]
+        views = torch.cat(list(digits.learn.views(np.array_split(some, -(-len(some) // size)), **ways)))
+        assert torch.equal(views, seen[0][[place[index] for index in some.tolist()]])

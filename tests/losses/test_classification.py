@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from vitesse.losses.classification import cross_entropy, distillation
+from vitesse.errors import VitesseError
+from vitesse.losses.classification import cross_entropy, dense_targets, distillation
 
 LOGITS = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
 
@@ -61,3 +66,54 @@ def test_a_confident_teacher_gives_no_nan() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(math.log(3), rel=1e-5)
     assert student.grad is not None and bool(student.grad.isfinite().all())
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = json.loads((GOLDEN / "tinyvit_distill_A.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_dense_targets_agree_with_the_published(case: dict[str, Any]) -> None:
+    record = load_file(GOLDEN / "tinyvit_distill_A.safetensors")
+    name, total = case["name"], case["num_classes"]
+    classes, values = record[f"{name}.index"], record[f"{name}.value"]
+    dense = dense_targets(classes, values, total=total, published=True)
+    torch.testing.assert_close(dense, record[f"{name}.dense_soft_label"], rtol=1e-5, atol=1e-9)
+    student = record[f"{name}.student_logits"].clone().requires_grad_()
+    loss = cross_entropy(student, dense)
+    loss.backward()
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
+    torch.testing.assert_close(student.grad, record[f"{name}.grad_student"], rtol=1e-4, atol=1e-8)
+    # What sums to less than 1 is the same either way.
+    torch.testing.assert_close(dense_targets(classes, values, total=total), dense, rtol=1e-5, atol=1e-6)
+
+
+def test_values_that_sum_to_more_than_one() -> None:
+    classes, values = torch.tensor([[2, 0]], dtype=torch.int16), torch.tensor([[0.75, 0.26]])
+    torch.testing.assert_close(
+        dense_targets(classes, values, total=4, published=True), torch.tensor([[0.26, -0.005, 0.75, -0.005]])
+    )
+    torch.testing.assert_close(
+        dense_targets(classes, values, total=4), torch.tensor([[0.26 / 1.01, 0.0, 0.75 / 1.01, 0.0]])
+    )
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_all_classes_stored_leave_nothing_to_spread(published: bool) -> None:
+    classes, values = torch.tensor([[1, 0, 2]]), torch.tensor([[0.5, 0.3, 0.1]])
+    dense = dense_targets(classes, values, total=3, published=published)
+    torch.testing.assert_close(dense, torch.tensor([[0.3, 0.5, 0.1]]) / 0.9)
+
+
+@pytest.mark.parametrize(("classes", "total"), [([[0, 5]], 5), ([[0, -1]], 5), ([[0, 1]], 1)])
+def test_classes_of_another_task_are_refused(classes: list[list[int]], total: int) -> None:
+    with pytest.raises(VitesseError, match="Take a store of the same classes"):
+        dense_targets(torch.tensor(classes), torch.tensor([[0.5, 0.3]]), total=total)
+
+
+def test_the_published_form_differs_by_what_it_says() -> None:
+    teacher, student = torch.randn(4, 5), torch.randn(4, 5, requires_grad=True)
+    entropy = torch.distributions.Categorical(logits=teacher / 2).entropy().mean()
+    ours = distillation(student, teacher, temperature=2.0)
+    theirs = distillation(student, teacher, temperature=2.0, form="cross_entropy")
+    torch.testing.assert_close(theirs - entropy, ours / 4)

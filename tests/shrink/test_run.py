@@ -262,7 +262,7 @@ def test_a_timm_teacher_is_tuned_and_made_elastic(tmp_path: Path, monkeypatch: p
 
 
 def test_another_kind_of_teacher_needs_a_named_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher_module, "timm_teacher", tiny_timm)
+    monkeypatch.setattr(teacher_module, "foreign_teacher", tiny_timm)
 
     def refused(name: str) -> None:
         raise VitesseError("It is no plain ViT.")

@@ -15,7 +15,8 @@ from vitesse.data.load import Parts
 from vitesse.data.part import Batch
 from vitesse.losses.classification import cross_entropy, distillation
 from vitesse.supernet import Supernet
-from vitesse.tasks.classification import Teaching, accuracy, correct, one_subnet, plain, sandwich
+from vitesse.tasks.classification import accuracy, correct, one_subnet, plain, sandwich
+from vitesse.tasks.teaching import Teaching
 
 SPACE = Backbone(
     stem=PatchEmbed(image=(8, 8), patch=(4, 4), channels=1),
@@ -59,20 +60,6 @@ class Fixed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logits.expand(len(images), -1)
-
-
-def test_teaching_mixes_label_and_teacher(batch: Batch) -> None:
-    teacher = Fixed(torch.linspace(0, 3, 10)).train()
-    teaching = Teaching(teacher, weight=0.25, temperature=3.0)
-    assert not teacher.training and not teacher.logits.requires_grad  # a teacher is not taught
-    logits = torch.randn(16, 10)
-    told = teaching.logits(batch)
-    assert told is not None and not told.requires_grad
-    by_hand = 0.75 * cross_entropy(logits, batch.targets) + 0.25 * distillation(logits, told, temperature=3.0)
-    torch.testing.assert_close(teaching.loss(logits, batch, told), by_hand)
-    alone = Teaching()
-    assert alone.logits(batch) is None
-    assert torch.equal(alone.loss(logits, batch, None), cross_entropy(logits, batch.targets))
 
 
 def test_plain_is_one_loss_a_step(batch: Batch) -> None:

@@ -22,7 +22,8 @@ from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, PatchEmb
 from vitesse.data import DataSettings, Mix, load_parts
 from vitesse.data.augment import Augment
 from vitesse.supernet import Supernet
-from vitesse.tasks.classification import Teaching, accuracy, sandwich
+from vitesse.tasks.classification import accuracy, sandwich
+from vitesse.tasks.teaching import Teaching
 from vitesse.train import TrainSettings
 from vitesse.train.loop import Task, Watch, fit
 from vitesse.train.processes import processes

@@ -22,6 +22,8 @@ VERBS = {
     "supernet": "train the supernet of a space",
     "search": "find the best subnet of a supernet within a budget",
     "multiplex": "make the blocks of a trained network share weights",
+    "distill": "teach one network what another knows, of whatever kind",
+    "logits": "store what a teacher says about training images: write, info, verify, merge, convert",
     "export": "write a network as ONNX, checked against itself",
     "bench": "time networks against each other on this device",
     "predict": "say what is on an image",
@@ -87,7 +89,11 @@ def do(verb: str, arguments: list[str]) -> None:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.0)[0]
         raise UsageError(f"There is no verb {verb!r}. Did you mean {near}? vitesse --help lists them all.")
-    kind = getattr(import_module(f"vitesse.cli.{verb}"), verb.capitalize())
+    module = import_module(f"vitesse.cli.{verb}")
+    kind = getattr(module, verb.capitalize())
+    within = getattr(module, "VERBS", {})  # of a verb that has verbs of its own
+    if arguments and arguments[0] in within:
+        kind, verb, arguments = within[arguments[0]], f"{verb} {arguments[0]}", arguments[1:]
     plain = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # no --no-json, no {None}
     # The docstring is given as it stands: read as a docstring, its examples would be left out.
     about = inspect.getdoc(kind)

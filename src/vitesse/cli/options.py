@@ -8,6 +8,19 @@ from typing import Annotated, Literal
 
 import tyro
 
+Recipe = Literal[
+    "autoformer_tiny",
+    "autoformer_small",
+    "autoformer_base",
+    "tiny_vit_5m_22k",
+    "tiny_vit_11m_22k",
+    "tiny_vit_21m_22k",
+    "tiny_vit_5m_22kto1k",
+    "tiny_vit_11m_22kto1k",
+    "tiny_vit_21m_22kto1k",
+    "distill_digits",
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -18,18 +31,8 @@ class RunOptions:
     data: str | None = None
     """digits, a folder of images by class (or with train/, val/, test/), .tar shards, or a saved dataset."""
     teacher: str | None = None
-    """A timm name, a run folder, or a file of weights."""
-    recipe: (
-        Literal[
-            "autoformer_tiny",
-            "autoformer_small",
-            "autoformer_base",
-            "mini_deit_tiny",
-            "mini_deit_small",
-            "mini_deit_base",
-        ]
-        | None
-    ) = None
+    """A timm name, hf:owner/name or clip:owner/name of the Hub, a run folder, or a file of weights."""
+    recipe: Recipe | None = None
     """Start from the settings of a published method."""
     settings: Path | None = None
     """Settings as TOML; the run.toml of another run serves, too."""

@@ -31,6 +31,8 @@ RESULTS = (
     "test_accuracy",
     "teacher_test_accuracy",
     "teacher_params",
+    "teacher_licence",
+    "agreement",
     "seconds",
 )
 

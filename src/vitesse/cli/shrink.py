@@ -29,6 +29,8 @@ class Shrink(BudgetOptions, RunOptions):
     """How the space is searched; evolution by default."""
     multiplex: str | None = None
     """Let blocks share weights, so that more fit into the budget: auto (the search chooses), or how many always do."""
+    teacher_store: str | None = None
+    """The folder of a store of the teacher's logits (vitesse logits write), read by supernet and finish alike."""
 
     def run(self) -> None:
         """Do it."""
@@ -39,5 +41,6 @@ class Shrink(BudgetOptions, RunOptions):
             "supernet.space": self.space,
             "supernet.multiplex": number_or_word(self.multiplex),
             "search.strategy": self.strategy,
+            "teacher.store": self.teacher_store,
         }
         run_verb(self, work=shrink, flags=flags)

@@ -9,7 +9,7 @@ from vitesse.cli.options import RunOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Train(RunOptions):
-    """Train one network from nothing, with a teacher or without; export, check and time it.
+    """Train one network, with a teacher or without; export, check and time it.
 
     Examples:
       vitesse train --arch deit_tiny_patch16_224 --data photos/ --out runs/deit
@@ -17,7 +17,8 @@ class Train(RunOptions):
     """
 
     arch: str
-    """A model of `vitesse models`, or a JSON file of an architecture."""
+    """A model of `vitesse models` or a JSON file of an architecture, from nothing; or a run folder, a file of weights or a
+    timm name, whose weights are where it starts."""
     epochs: int | None = None
     """Passes over the images."""
 
@@ -25,6 +26,5 @@ class Train(RunOptions):
         """Do it."""
         from vitesse.cli.running import run_verb
         from vitesse.shrink.run import train
-        from vitesse.zoo import arch_named
 
-        run_verb(self, work=train, flags={"finish.epochs": self.epochs}, arguments={"arch": arch_named(self.arch)})
+        run_verb(self, work=train, flags={"finish.epochs": self.epochs}, arguments={"arch": self.arch})

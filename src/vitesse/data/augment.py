@@ -81,6 +81,11 @@ class Augment:
             policy="rand-m9-mstd0.5-inc1",
         )
 
+    @classmethod
+    def suited(cls, source: str) -> Augment:
+        """What suits the data of that name, where nothing else is asked for."""
+        return cls.digits() if source == "digits" else cls.photos()
+
     @property
     def moves(self) -> bool:
         """Whether pixels change place."""

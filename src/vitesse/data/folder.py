@@ -58,6 +58,23 @@ def open_folder(root: Path) -> Source:
     )
 
 
+def open_unlabelled(root: Path) -> Source:
+    """List all images below `root`, whatever their folders are called; other files are left out, counted and said."""
+    endings = image_endings()
+    files = sorted(os.path.relpath(file, root) for file in _files(root))
+    names = tuple(file for file in files if os.path.splitext(file)[1].lower() in endings)
+    others = len(files) - len(names)
+    return Source(
+        place=str(root),
+        classes=(),
+        names=names,
+        labels=np.zeros(len(names), np.int64),
+        given=np.full(len(names), FREE, np.int8),
+        read=_Files(str(root), names),
+        notes=(f"{others} files are no images and were left out.",) if others else (),
+    )
+
+
 def image_endings() -> frozenset[str]:
     """The file endings (".jpg", ...) of the formats that Pillow can read."""
     Image.init()

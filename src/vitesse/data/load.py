@@ -27,7 +27,8 @@ class DataSettings:
     side of the network's input in pixels; None chooses it. seed: of the split. search_fraction, test_fraction: of
     each class; unused where the source gives the parts. max_corrupt: the largest share of unreadable images.
     cache_bytes: up to here decoded images are kept in memory; above, workers decode them for each epoch. workers:
-    processes that decode, and threads that read at the start. channels: 1 or 3; None chooses.
+    processes that decode, and threads that read at the start. channels: 1 or 3; None chooses. labels: false where there
+    are no classes, or they do not matter: any folder of images will do, to distil an encoder's features.
     """
 
     source: str = "digits"
@@ -39,6 +40,7 @@ class DataSettings:
     cache_bytes: int = 2 * 1024**3
     workers: int = 2
     channels: int | None = None
+    labels: bool = True
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
@@ -81,7 +83,7 @@ def load_parts(
     Raises VitesseError where the source is missing, empty, has one class only, too few images of a class, or too many
     unreadable ones; UsageError where settings and `preprocess` contradict each other.
     """
-    source = open_source(settings.source)
+    source = open_source(settings.source, labelled=settings.labels)
     headers = read_headers(source, threads=settings.workers, progress=progress)
     refuse_corrupt(headers.corrupt, source, limit=settings.max_corrupt)
     preprocess = _agreed(settings, preprocess) if preprocess else _chosen(settings, headers)

@@ -50,7 +50,12 @@ class Mix:
 
 
 def soft_targets(labels: Tensor, classes: int, *, smoothing: float = 0.0) -> Tensor:
-    """Give targets (b, classes) of labels (b,): one-hot, of which `smoothing` is spread evenly over all classes."""
+    """Give targets (b, classes) of labels (b,): one-hot, of which `smoothing` is spread evenly over all classes.
+
+    Without classes they are (b, 0).
+    """
+    if not classes:
+        return torch.zeros(len(labels), 0)
     return functional.one_hot(labels, classes).to(torch.float32) * (1 - smoothing) + smoothing / classes
 
 

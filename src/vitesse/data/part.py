@@ -47,6 +47,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def kept(self) -> bool:
+        """Whether the pictures are kept in memory; their views are drawn otherwise than those of decoded pictures."""
+        return self._views.kept
+
     def steps(self, batch: int) -> int:
         """Count the optimizer steps of an epoch: the last incomplete batch is left out, and there is at least one."""
         return max(1, len(self) // self._clamped(batch))
@@ -78,15 +83,38 @@ class Part:
         offsets = range(start * size, self.steps(batch) * size, size)
         wider = [order[offset + first : offset + last] for offset in offsets]
         own = slice(low - first, high - first)
-        for indices, pixels in zip(wider, self._views.augmented(wider, augment, seed=seed, epoch=epoch), strict=True):
-            images = normalise(pixels, self._preprocess)
-            if augment.erase:
-                images = erase_boxes(images, augment.erase, seed=seed, epoch=epoch, indices=indices)
+        for indices, images in self._seen(wider, augment, seed=seed, epoch=epoch):
             whole = self._batch(images, indices, smoothing=mix.smoothing)
             if mix.mixes:
                 images, targets = mix_pairs(images, whole.targets, mix, seed=seed, epoch=epoch, indices=indices)
                 whole = Batch(images, targets, whole.labels, whole.indices)
             yield Batch(whole.images[own], whole.targets[own], whole.labels[own], whole.indices[own])
+
+    def views(
+        self, batches: Sequence[npt.NDArray[np.int64]], *, epoch: int, seed: int, augment: Augment, mix: Mix
+    ) -> Iterator[Tensor]:
+        """Give any images, (b, C, H, W) for each of `batches` of indices, as `train_batches` shows them in that epoch.
+
+        With mixing, as it shows them in even batches of any size: there, an image's partner is its neighbour in the
+        epoch's order (of an odd number of images the last has none), wherever batches begin. The partner is read as well.
+        """
+        own: list[slice | Tensor] = [slice(None)] * len(batches)
+        wider = list(batches)
+        if mix.mixes:
+            order = permutation(seed, epoch, len(self))
+            place = np.empty_like(order)
+            place[order] = np.arange(len(order))
+            for number, indices in enumerate(batches):
+                pairs = np.unique(place[indices] // 2)
+                places = (2 * pairs[:, None] + np.arange(2)).reshape(-1)
+                places = places[places < len(order)]
+                wider[number] = order[places]
+                own[number] = torch.from_numpy(np.searchsorted(places, place[indices]))
+        for mine, (indices, images) in zip(own, self._seen(wider, augment, seed=seed, epoch=epoch), strict=True):
+            if mix.mixes:
+                nothing = torch.zeros(len(images), 1)
+                images, _ = mix_pairs(images, nothing, mix, seed=seed, epoch=epoch, indices=indices)
+            yield images[mine]
 
     def batches(self, batch: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Give every image once over all ranks, in order, plain, with one-hot targets.
@@ -100,6 +128,18 @@ class Part:
         shares = [np.arange(start, min(start + size, high)) for start in range(low, high, size)]
         for indices, pixels in zip(shares, self._views.plain(shares), strict=True):
             yield self._batch(normalise(pixels, self._preprocess), indices)
+
+    def _seen(
+        self, batches: Sequence[npt.NDArray[np.int64]], augment: Augment, *, seed: int, epoch: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
+        """The images of each batch, changed but not yet mixed, with their indices."""
+        for indices, pixels in zip(
+            batches, self._views.augmented(batches, augment, seed=seed, epoch=epoch), strict=True
+        ):
+            images = normalise(pixels, self._preprocess)
+            if augment.erase:
+                images = erase_boxes(images, augment.erase, seed=seed, epoch=epoch, indices=indices)
+            yield indices, images
 
     def _batch(self, images: Tensor, indices: npt.NDArray[np.int64], *, smoothing: float = 0.0) -> Batch:
         places = torch.from_numpy(indices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ SPLIT_NAMES = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "tes
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Source:
-    """Labelled images, not yet read.
+    """Images, not yet read; without labels `classes` is empty and all labels are 0.
 
     place: where they lie, for messages. labels: (N,) indices into `classes`. given: (N,) FREE, TRAIN, VAL or TEST.
     read: the encoded bytes of image i; it can be sent to worker processes. notes: what was left out.
@@ -37,15 +37,41 @@ class Source:
     def __post_init__(self) -> None:
         if not self.names:
             raise VitesseError(f"{self.place} holds no images. Put the images of each class into a folder of its own.")
-        if len(self.classes) < 2:
+        if len(self.classes) == 1:
             raise VitesseError(
                 f"{self.place} holds one class only ({self.classes[0]}), but at least two are needed. "
                 "Put the images of each class into a folder of its own."
             )
 
 
-def open_source(source: str) -> Source:
-    """Find out what `source` is ("digits", a folder of images, .tar shards, a Hugging Face dataset) and open it."""
+def open_source(source: str, *, labelled: bool = True) -> Source:
+    """Find out what `source` is ("digits", a folder of images, .tar shards, a Hugging Face dataset) and open it.
+
+    labelled False: labels are not needed, so that a folder of images in any order will do, and those that are there are
+    left out.
+    """
+    if labelled:
+        return _open(source)
+    path = Path(source)
+    if path.is_dir() and not _is_structured(path):
+        from vitesse.data.folder import open_unlabelled
+
+        return open_unlabelled(path)
+    found = _open(source)
+    return replace(found, classes=(), labels=np.zeros_like(found.labels))
+
+
+def _is_structured(path: Path) -> bool:
+    from vitesse.data.shards import find_shards
+
+    return _is_saved_dataset(path) or bool(find_shards(path))
+
+
+def _is_saved_dataset(path: Path) -> bool:
+    return path.is_dir() and any((path / name).is_file() for name in ("dataset_dict.json", "dataset_info.json"))
+
+
+def _open(source: str) -> Source:
     if source == "digits":
         from vitesse.data.digits import open_digits
 
@@ -55,7 +81,7 @@ def open_source(source: str) -> Source:
         raise VitesseError(
             f"{path} does not exist. Give 'digits', a folder with a folder for each class, or .tar shards."
         )
-    if path.is_dir() and any((path / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+    if _is_saved_dataset(path):
         from vitesse.data.huggingface import open_huggingface
 
         return open_huggingface(path)

@@ -43,7 +43,14 @@ def split(
 
 
 def check(parts: Codes, labels: Ints, *, classes: Sequence[str], place: str) -> None:
-    """Raise VitesseError where a class has no image in one of the parts."""
+    """Raise VitesseError where a class has no image in one of the parts; without classes, where a part has none."""
+    if not classes:
+        sizes = [int((parts == code).sum()) for code in (LEARN, SEARCH, EXAM)]
+        if min(sizes) == 0:
+            raise VitesseError(
+                f"Each part needs an image, so at least 3 different ones, but of {place} they have {sizes}. Add images."
+            )
+        return
     counts = np.zeros((len(classes), len(PARTS)), np.int64)
     kept = parts != DROPPED
     np.add.at(counts, (labels[kept], parts[kept]), 1)

@@ -6,7 +6,7 @@ import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,12 @@ Ints = npt.NDArray[np.int64]
 
 
 class Views(Protocol):
-    """Pictures of a part by batches; `batches` holds indices into the part."""
+    """Pictures of a part by batches; `batches` holds indices into the part.
+
+    kept: whether they lie in memory; their views are drawn otherwise than those of pictures that are decoded anew.
+    """
+
+    kept: ClassVar[bool]
 
     def plain(self, batches: Sequence[Ints]) -> Iterator[Tensor]:
         """Give what evaluation sees, uint8 (b, C, H, W)."""
@@ -37,6 +42,7 @@ class Views(Protocol):
 class Kept:
     """Squares in memory, uint8 (N, C, SH, SW), shared by the parts; rows: (n,) which of them are this part's."""
 
+    kept: ClassVar[bool] = True
     squares: Tensor
     rows: Ints
     preprocess: Preprocess
@@ -59,6 +65,7 @@ class Kept:
 class Decoded:
     """Pictures decoded when they are needed, in worker processes; rows: (n,) which of the source's are this part's."""
 
+    kept: ClassVar[bool] = False
     source: Source
     rows: Ints
     preprocess: Preprocess

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from functools import partial
 
 from vitesse.errors import UsageError
 from vitesse.recipes.autoformer import autoformer_imagenet
 from vitesse.recipes.mini_deit import mini_deit_imagenet
+from vitesse.recipes.tiny_vit import tiny_vit_22k, tiny_vit_22kto1k
+from vitesse.recipes.weight_distillation import distill_digits
 from vitesse.shrink.settings import ShrinkSettings
 
-RECIPES = {
+RECIPES: dict[str, Callable[[], ShrinkSettings]] = {
     "autoformer_tiny": partial(autoformer_imagenet, "tiny"),
     "autoformer_small": partial(autoformer_imagenet, "small"),
     "autoformer_base": partial(autoformer_imagenet, "base"),
     "mini_deit_tiny": partial(mini_deit_imagenet, "tiny"),
     "mini_deit_small": partial(mini_deit_imagenet, "small"),
     "mini_deit_base": partial(mini_deit_imagenet, "base"),
+    "tiny_vit_5m_22k": partial(tiny_vit_22k, "5m"),
+    "tiny_vit_11m_22k": partial(tiny_vit_22k, "11m"),
+    "tiny_vit_21m_22k": partial(tiny_vit_22k, "21m"),
+    "tiny_vit_5m_22kto1k": partial(tiny_vit_22kto1k, "5m"),
+    "tiny_vit_11m_22kto1k": partial(tiny_vit_22kto1k, "11m"),
+    "tiny_vit_21m_22kto1k": partial(tiny_vit_22kto1k, "21m"),
+    "distill_digits": distill_digits,
 }
 
 

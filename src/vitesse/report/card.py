@@ -133,6 +133,8 @@ def _teacher(summary: RunSummary) -> Iterator[str]:
         lines.append(f"- accuracy on the test part: {percent(teacher.outcome.accuracy)}")
     if teacher.licence or teacher.name:
         lines.append(f"- licence: {_plain(teacher.licence or 'not known; look it up before you publish')}")
+    if teacher.licence_note:
+        lines.append(f"- {_plain(teacher.licence_note)}")
     yield from _chapter("Teacher", lines)
 
 

@@ -186,9 +186,16 @@ def _teacher(folder: Path, result: _Part) -> Teacher | None:
         accuracy=result.number("teacher_test_accuracy"),
         interval=result.pair("teacher_test_interval"),
     )
-    if arch is None and outcome == Outcome(costs=Costs()):
+    name = result.text("teacher_name")
+    if arch is None and name is None and outcome == Outcome(costs=Costs()):
         return None
-    return Teacher(arch=arch, outcome=outcome, name=result.text("teacher_name"), licence=result.text("teacher_licence"))
+    return Teacher(
+        arch=arch,
+        outcome=outcome,
+        name=name,
+        licence=result.text("teacher_licence"),
+        licence_note=result.text("teacher_licence_note"),
+    )
 
 
 def _data(result: _Part) -> Data:

@@ -128,12 +128,13 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """The big network that taught; `name` and `licence` where they are known."""
+    """The big network that taught; `name` and `licence` where they are known, with what must be said of that licence."""
 
     arch: Backbone | None
     outcome: Outcome
     name: str | None = None
     licence: str | None = None
+    licence_note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

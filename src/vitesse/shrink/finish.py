@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vitesse.deploy.onnx_export import export_onnx
 from vitesse.deploy.runtime import OnnxRuntime
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, compare, time_interleaved, usable_cores
+from vitesse.measure.agreement import linear_cka
 from vitesse.nets import Network, build
 from vitesse.nets.statistics import recalibrate
 from vitesse.runs.files import write_json
@@ -25,13 +27,16 @@ from vitesse.saved import load_network, save_network
 from vitesse.shrink.costing import formula_costs
 from vitesse.shrink.job import Job
 from vitesse.shrink.scoring import calibration
+from vitesse.shrink.teacher import teaching_of
 from vitesse.supernet import Supernet, inherit
-from vitesse.tasks.classification import Teaching, accuracy, plain
+from vitesse.tasks.classification import accuracy, plain
+from vitesse.tasks.teaching import Teaching, network_of
 from vitesse.train.loop import Progress
 
 NETWORK = "model.safetensors"
 ONNX = "model.onnx"
 PROOF_IMAGES = 512
+COMPARED = 2048  # images at which student and teacher are compared where there are no labels
 
 
 def finish(
@@ -40,23 +45,36 @@ def finish(
     *,
     supernet: Supernet | None,
     teacher: nn.Module | None,
-    progress: Progress,
     start: Network | None = None,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """The stage: the winner with its inherited weights (from nothing where there are none), trained with the teacher.
-
-    start: a network of `arch` whose weights it begins with, where it is no supernet's.
-    """
+    """The stage: the network with its inherited weights, those of `start`, or from nothing, trained with the teacher."""
     settings = job.scaled(job.settings.finish, offset=3)
     torch.manual_seed(settings.seed)
     network = build(arch, drop_path=settings.drop_path)
     source = supernet.network if supernet is not None else start
     if source is not None:
         network.load_state_dict(inherit(source, arch).state_dict())
-    teaching = Teaching(teacher, weight=job.settings.teacher.weight, temperature=job.settings.teacher.temperature)
-    kept = job.train(network, settings, stage="finish", losses=plain(teaching), progress=progress)
+    teaching = teaching_of(job, teacher, train=settings)
+    example = next(job.parts.search.batches(1)).images.to(job.accelerator.device)
+    pupil = teaching.prepare(network.to(job.accelerator.device), example, seed=settings.seed)
+    agreement = None if job.parts.classes else functools.partial(_agreement, job, teaching)
+    trained = job.train(pupil, settings, stage="finish", losses=plain(teaching), progress=progress, agreement=agreement)
+    kept = network_of(trained)
     assert isinstance(kept, Network)
-    return _leave(job, kept)
+    return _leave(job, kept) | ({} if agreement is None else {"agreement": agreement(kept)})
+
+
+def _agreement(job: Job, teaching: Teaching, network: nn.Module) -> float:
+    """How alike student and teacher see images of the search part, 0 to 1; each process looks at the same ones."""
+    device, pairs, seen = job.accelerator.device, [], 0
+    for batch in job.parts.search.batches(128):
+        pairs.append(teaching.compare(network, batch.images.to(device)))
+        seen += len(batch.images)
+        if seen >= COMPARED:
+            break
+    first, second = (torch.cat(side) for side in zip(*pairs, strict=True))
+    return linear_cka(first, second)
 
 
 def cut_out(

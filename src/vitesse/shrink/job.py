@@ -21,6 +21,7 @@ from vitesse.data.preprocess import Preprocess
 from vitesse.runs.folder import RunFolder
 from vitesse.shrink.curves import Curves
 from vitesse.shrink.settings import ShrinkSettings
+from vitesse.shrink.stored import Stored
 from vitesse.tasks.classification import Forward, accuracy
 from vitesse.train.loop import Losses, Progress, Task, Watch, fit, require_optimizer
 from vitesse.train.processes import Accelerator, processes
@@ -46,7 +47,10 @@ class Job:
         for train in (settings.teacher.train, settings.teacher.tune, settings.supernet.train, settings.finish):
             require_optimizer(train.optimizer)  # now, not after the stages before
         self.accelerator: Accelerator = processes()
-        self.preprocess: Preprocess | None = None  # set by a teacher that brings its own
+        stored = settings.teacher.store
+        self.store = Stored(stored, smoothing=settings.mix.smoothing) if stored else None
+        # Set by a teacher or a student that brings its own; the views of a store are what they are.
+        self.preprocess: Preprocess | None = None if self.store is None else self.store.preprocess
 
     @property
     def main(self) -> bool:
@@ -76,14 +80,14 @@ class Job:
             parts = load_parts(self.settings.data, preprocess=self.preprocess, progress=progress)
         for note in parts.notes:
             self.voice.say(note)
+        if self.store is not None:
+            self.store.require(parts)
         return parts
 
     @property
     def augment(self) -> Augment:
         """How training images are changed: as set, or what suits the data."""
-        if self.settings.augment is not None:
-            return self.settings.augment
-        return Augment.digits() if self.settings.data.source == "digits" else Augment.photos()
+        return self.settings.augment or Augment.suited(self.settings.data.source)
 
     def drawn(self, batch: int, count: int) -> Iterator[Batch]:
         """Up to `count` batches of the learn part, plain but in a drawn order: a folder's own is class by class."""
@@ -105,25 +109,38 @@ class Job:
         losses: Losses,
         progress: Progress,
         forward: Callable[[nn.Module], Forward] = lambda network: network,
+        agreement: Callable[[nn.Module], float] | None = None,
     ) -> nn.Module:
         """Train on the learn part, looking at the search part; returns what to keep.
 
-        `forward` says how the network under training is asked for logits.
+        `forward` says how the network under training is asked for logits; `agreement` is looked at instead of the
+        accuracy where there are no classes.
         """
         parts, mix = self.parts, self.settings.mix
+        if self.store is not None:
+            self.store.store.check(batch=settings.batch)
+            epochs = settings.epochs_of(parts.learn.steps(settings.batch))
+            if (reused := self.store.store.reuse(epochs)) is not None:
+                self.voice.say(reused)
 
         def batches(epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
+            if self.store is not None:
+                return self.store.batches(parts, batch=settings.batch, epoch=epoch, start=start, rank=rank, world=world)
             return parts.learn.train_batches(
                 epoch=epoch, batch=settings.batch, seed=settings.seed, augment=self.augment, mix=mix,
                 start=start, rank=rank, world=world,
             )  # fmt: skip
 
+        def score(network: nn.Module) -> float:
+            return accuracy(forward(network), parts.search, accelerator=self.accelerator).value
+
         task = Task(
             losses=losses,
             batches=batches,
             steps_per_epoch=parts.learn.steps(settings.batch),
-            evaluate=lambda network: accuracy(forward(network), parts.search, accelerator=self.accelerator).value,
-            chance=1 / len(parts.classes),
+            evaluate=agreement or score,
+            chance=0.0 if agreement else 1 / len(parts.classes),
+            measure="agreement" if agreement else "accuracy",
         )
         watch = Watch(say=self.voice.say, progress=progress)
         curves = Curves(self.folder, stage)

@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from vitesse.arch import Backbone, to_json
+from vitesse.distill.huggingface import HubModel
+from vitesse.distill.view import Viewing
 from vitesse.errors import UsageError
 from vitesse.nets import Network
 from vitesse.runs.files import write_json, write_text
@@ -16,10 +18,10 @@ from vitesse.saved import load_network
 from vitesse.search.feasible import check_budget
 from vitesse.shrink import finish, multiplexing, searching, supernet
 from vitesse.shrink.costing import Costing, formula_costs
-from vitesse.shrink.design import fitted
 from vitesse.shrink.job import Job, Voice
 from vitesse.shrink.settings import ShrinkSettings
-from vitesse.shrink.teacher import Teacher
+from vitesse.shrink.student import Starting, Student
+from vitesse.shrink.teacher import Teacher, classifies
 
 RESULT = "result.json"
 
@@ -37,10 +39,11 @@ def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict
         )
     job = Job(settings, folder, voice=voice)
     teacher = Teacher(job)
-    space = supernet.space_of(job, teacher.arch)
+    # A store may stand for the teacher; then there is no network to make a space around.
+    absent = job.store is not None and not settings.teacher.model
+    space = supernet.space_of(job, None if absent else teacher.arch)
     costing = _priced(job, space)
-    job.do("teacher", teacher.train)
-    taught = teacher.load()
+    taught = None if absent else _ready(job, teacher)
     job.do("supernet", lambda progress: supernet.train_supernet(
         job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
     trained = supernet.load_supernet(job.path(supernet.NETWORK), space)
@@ -50,15 +53,20 @@ def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict
     return conclude(job, arch=arch, teacher=taught, search=found)
 
 
-def train(settings: ShrinkSettings, folder: RunFolder, *, arch: Backbone, voice: Voice) -> dict[str, Any]:
-    """Train the network of `arch` from nothing, with a teacher where one is set; ends like `shrink`."""
+def train(settings: ShrinkSettings, folder: RunFolder, *, arch: Student, voice: Voice) -> dict[str, Any]:
+    """Train one network, with a teacher where one is set; ends like `shrink`.
+
+    arch: a value, from nothing, a network with weights to start from, or the name of either, as `student_named`.
+    """
     job = Job(settings, folder, voice=voice)
+    starting = Starting(job, arch)
     taught = _named_teacher(job)
-    fitting = fitted(arch, job.parts.preprocess, classes=len(job.parts.classes))
+    fitting = starting.arch()
     check_budget(fitting, formula_costs, Costing(job, fitting).formula_limits())
     if job.main:
         write_text(job.path(searching.WINNER), to_json(fitting) + "\n")
-    job.do("finish", lambda progress: finish.finish(job, fitting, supernet=None, teacher=taught, progress=progress))
+    job.do("finish", lambda progress: finish.finish(
+        job, fitting, supernet=None, teacher=taught, start=starting.network, progress=progress))  # fmt: skip
     return conclude(job, arch=fitting, teacher=taught, search=None)
 
 
@@ -117,20 +125,29 @@ def _named_teacher(job: Job) -> nn.Module | None:
     """The teacher that is set, ready to teach; None where none is."""
     if not job.settings.teacher.model:
         return None
-    teacher = Teacher(job)
+    return _ready(job, Teacher(job))
+
+
+def _ready(job: Job, teacher: Teacher) -> nn.Module:
+    """The teacher after its stage."""
     job.do("teacher", teacher.train)
     return teacher.load()
 
 
 def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] | None) -> dict[str, Any]:
-    """Export, time and examine a finished network; `result.json` for the report."""
+    """Export, time and examine a finished network; `result.json` for the report.
+
+    An encoder cannot be examined beside it, and a teacher with a view of its own is not exported to be timed.
+    """
+    teacher = teacher if teacher is not None and classifies(job, teacher) else None
+    served = None if isinstance(teacher, (Viewing, HubModel)) else teacher
     job.do("export", lambda progress: finish.export(job, progress))
-    timed = job.do("speed", lambda progress: finish.speed(job, teacher, progress))
+    timed = job.do("speed", lambda progress: finish.speed(job, served, progress))
     examined = job.do("exam", lambda progress: finish.examine(job, teacher, progress))
     price = job.folder.outputs("finish")
     seconds = job.folder.seconds()
     budget = job.settings.budget
-    told = job.folder.outputs("teacher") if job.folder.done("teacher") else {}
+    told = told_of_teacher(job)
     result = {
         "asked": {
             "data": job.settings.data.source,
@@ -146,6 +163,7 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
         **examined,
         "teacher_name": told.get("model") or None,
         "teacher_licence": told.get("licence"),
+        "teacher_licence_note": told.get("licence_note"),
         "classes": list(job.parts.classes),
         "data_notes": list(job.parts.notes),
         "data_fingerprint": job.parts.fingerprint,
@@ -158,6 +176,13 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
     if job.main:
         write_json(job.path(RESULT), result)
     return result
+
+
+def told_of_teacher(job: Job) -> dict[str, Any]:
+    """What is known of who taught: from its stage, or from the store that stood for it."""
+    if job.folder.done("teacher"):
+        return job.folder.outputs("teacher")
+    return {} if job.store is None else job.store.teacher
 
 
 def _priced(job: Job, space: Backbone) -> Costing:

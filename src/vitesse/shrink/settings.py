@@ -9,32 +9,31 @@ from vitesse.arch import Budget
 from vitesse.data.augment import Augment
 from vitesse.data.load import DataSettings
 from vitesse.data.mix import Mix
+from vitesse.tasks.settings import DistillSettings
 from vitesse.train.settings import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherSettings:
-    """Who teaches, and how much is listened to.
+    """Who teaches; what of it is listened to is `distill`.
 
-    model: a timm name, a run folder, or a file of weights; empty to train one here. weight: the teacher's share of the
-    loss. temperature: softens what it says. train: how it is trained where none is named. tune: how one that is named is
-    trained on where it knows other classes than the data have.
+    model: a timm name, "hf:owner/name", "clip:owner/name", a run folder, or a file of weights; empty to train one here.
+    role: "classifier", "encoder" (its features alone), or "auto": an encoder where it knows no classes and `vitesse
+    distill` asks, else a classifier. prompt: of a CLIP, with {} for the name of a class. store: a folder that
+    `vitesse logits write` wrote; its records stand for the teacher's logits, and its views are what students see. train:
+    how it is trained where none is named. tune: how one that is named is trained on where it knows other classes than the
+    data have.
     """
 
     model: str = ""
-    weight: float = 0.8
-    temperature: float = 2.0
+    role: Literal["auto", "classifier", "encoder"] = "auto"
+    prompt: str = "a photo of a {}."
+    store: str = ""
     train: TrainSettings = field(
         default_factory=lambda: TrainSettings(steps=3000, lr=2e-3, ema=0.995, drop_path=0.1, evaluate_every=10)
     )
 
     tune: TrainSettings = field(default_factory=lambda: TrainSettings(steps=1000, lr=1e-4, ema=0.99, evaluate_every=2))
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1 or not self.temperature > 0:
-            raise ValueError(
-                f"weight must be a share from 0 to 1 and temperature above 0, but got {self.weight}, {self.temperature}."
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,8 +140,9 @@ class ExportSettings:
 class ShrinkSettings:
     """From images and a budget to a small network.
 
-    augment: None for what suits the data. effort: multiplies the length of every training. finish: how the winner is
-    trained with the teacher once it is cut out.
+    augment: None for what suits the data. effort: multiplies the length of every training. distill: what students are
+    told, by labels and teacher; a supernet hears its logits alone. finish: how the winner is trained with the teacher
+    once it is cut out.
     """
 
     seed: int = 0
@@ -152,6 +152,7 @@ class ShrinkSettings:
     mix: Mix = field(default_factory=lambda: Mix(smoothing=0.05))
     budget: Budget = field(default_factory=Budget)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    distill: DistillSettings = field(default_factory=DistillSettings)
     supernet: SupernetSettings = field(default_factory=SupernetSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     multiplex: MultiplexSettings = field(default_factory=MultiplexSettings)

@@ -22,8 +22,9 @@ from vitesse.shrink.costing import Costing
 from vitesse.shrink.design import begins, fitted, space_around
 from vitesse.shrink.job import Job
 from vitesse.shrink.scoring import calibration
+from vitesse.shrink.teacher import teaching_of
 from vitesse.supernet import Supernet
-from vitesse.tasks.classification import Teaching, one_subnet, sandwich
+from vitesse.tasks.classification import one_subnet, sandwich
 from vitesse.train.loop import Progress
 from vitesse.weights.reorder import importance, most_important_first, reorder
 from vitesse.weights.sharing import untied
@@ -71,7 +72,7 @@ def train_supernet(
         own = supernet.network.state_dict()
         # Blocks that share begin with the first one's weights; maps over the heads, which the teacher lacks, do nothing.
         supernet.network.load_state_dict(own | {name: known[name] for name in own if name in known})
-    teaching = Teaching(teacher, weight=job.settings.teacher.weight, temperature=job.settings.teacher.temperature)
+    teaching = teaching_of(job, teacher, train=settings).logits_only()
     pool = affordable(space, costing, seed=settings.seed)
 
     def one_of(rng: random.Random) -> Backbone:

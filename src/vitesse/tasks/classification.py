@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from vitesse.arch import Backbone
 from vitesse.data.part import Batch, Part
-from vitesse.losses.classification import cross_entropy, distillation
+from vitesse.losses.classification import distillation
 from vitesse.measure.accuracy import Accuracy, top1
+from vitesse.tasks.teaching import Seen, Teaching
 from vitesse.train.loop import Losses
 from vitesse.train.processes import Accelerator, total
 
@@ -24,38 +25,12 @@ Forward = Callable[[Tensor], Tensor]
 Draw = Callable[[random.Random], Backbone]
 
 
-class Teaching:
-    """What a network is told about an image: its label, and what a teacher makes of the very same view.
-
-    weight: the teacher's share of the loss. temperature: softens both sides.
-    """
-
-    def __init__(self, teacher: nn.Module | None = None, *, weight: float = 0.7, temperature: float = 2.0) -> None:
-        self.teacher = None if teacher is None else teacher.eval().requires_grad_(False)
-        self.weight, self.temperature = weight, temperature
-
-    def logits(self, batch: Batch) -> Tensor | None:
-        """What the teacher makes of the batch, (B, classes)."""
-        if self.teacher is None:
-            return None
-        with torch.no_grad():
-            logits: Tensor = self.teacher.to(batch.images.device)(batch.images)
-            return logits
-
-    def loss(self, logits: Tensor, batch: Batch, teacher_logits: Tensor | None) -> Tensor:
-        """Cross-entropy with the targets, mixed with distillation where there is a teacher."""
-        labels = cross_entropy(logits, batch.targets)
-        if teacher_logits is None:
-            return labels
-        taught = distillation(logits, teacher_logits, temperature=self.temperature)
-        return (1 - self.weight) * labels + self.weight * taught
-
-
 def plain(teaching: Teaching) -> Losses:
-    """One network, one loss a step."""
+    """One network, one loss a step; what the teaching prepared is what is trained."""
 
     def losses(network: nn.Module, batch: Batch, step: int) -> Iterator[Tensor]:
-        yield teaching.loss(network(batch.images), batch, teaching.logits(batch))
+        seen = teaching.look(network, batch.images)
+        yield teaching.loss(seen, batch, teaching.told(batch, step), student=network)
 
     return losses
 
@@ -65,7 +40,7 @@ def one_subnet(draw: Draw, teaching: Teaching, *, seed: int) -> Losses:
 
     def losses(supernet: nn.Module, batch: Batch, step: int) -> Iterator[Tensor]:
         arch = draw(random.Random(f"{seed}/{step}"))
-        yield teaching.loss(supernet(batch.images, arch), batch, teaching.logits(batch))
+        yield teaching.loss(Seen(logits=supernet(batch.images, arch)), batch, teaching.told(batch, step))
 
     return losses
 
@@ -81,7 +56,7 @@ def sandwich(ends: tuple[Backbone, Backbone], draw: Draw, teaching: Teaching, *,
     def losses(supernet: nn.Module, batch: Batch, step: int) -> Iterator[Tensor]:
         rng = random.Random(f"{seed}/{step}")
         logits = supernet(batch.images, big)
-        yield teaching.loss(logits, batch, teaching.logits(batch))
+        yield teaching.loss(Seen(logits=logits), batch, teaching.told(batch, step))
         guide = logits.detach()
         for arch in (small, *(draw(rng) for _ in range(randoms))):
             yield distillation(supernet(batch.images, arch), guide)

@@ -35,7 +35,8 @@ class Task:
 
     batches(epoch, start, rank, world): this process's batches of an epoch, from step `start` on; a batch is a dataclass
     of tensors whose first axes are the images.
-    evaluate(network): accuracy in [0, 1] on images that are not learned. chance: the accuracy of guessing.
+    evaluate(network): accuracy in [0, 1] on images that are not learned. chance: the accuracy of guessing. measure: what
+    it is called, where it is another measure than accuracy.
     """
 
     losses: Losses
@@ -43,6 +44,7 @@ class Task:
     steps_per_epoch: int
     evaluate: Callable[[nn.Module], float]
     chance: float
+    measure: str = "accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,17 +175,17 @@ class _Run:
         self.losses_seen = 0
         if (epoch + 1) % self.settings.evaluate_every == 0 or self.step >= self.steps:
             self.kept.eval()
-            self.accuracy = record["accuracy"] = self.task.evaluate(self.kept)
+            self.accuracy = record[self.task.measure] = self.task.evaluate(self.kept)
             self.network.train()
             warm = self.step > max(self.settings.warmup, 0.2) * self.steps
             if warm and self.accuracy <= 1.1 * self.task.chance:
                 self.watch.say(
-                    f"NOTHING IS LEARNED: accuracy {self.accuracy:.1%} after {self.step} of {self.steps} steps is that "
-                    f"of guessing ({self.task.chance:.1%}). Look at the labels, and try another lr."
+                    f"NOTHING IS LEARNED: {self.task.measure} {self.accuracy:.1%} after {self.step} of {self.steps} steps is "
+                    f"that of guessing ({self.task.chance:.1%}). Look at the labels, and try another lr."
                 )
         self.watch.log(record)
         self.note = f"loss {record['loss']:.3f}"
-        self.note += "" if math.isnan(self.accuracy) else f", accuracy {self.accuracy:.1%}"
+        self.note += "" if math.isnan(self.accuracy) else f", {self.task.measure} {self.accuracy:.1%}"
         self.watch.progress(self.step, self.steps, self.note)
 
     def _rate(self) -> float:

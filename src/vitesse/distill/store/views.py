@@ -1,0 +1,87 @@
+"""The views of a store: the recipe that fixes them, and a look at whether they come out the same here and now.
+
+Nothing of a view is stored. It is a function of (seed, epoch, index) and of the recipe, so reading makes it anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vitesse.data import Augment, Mix, Parts, Preprocess
+from vitesse.distill.store.reading import LogitStore
+from vitesse.errors import UsageError, VitesseError
+
+REPLAY = "vitesse"
+_MIXING = ("mixup", "cutmix", "probability", "switch")  # what of a Mix changes a view; smoothing changes targets
+_PROBED = 8
+_TOLERANCE = 1e-3  # of a view's mean and spread, in normalised units
+
+
+def recipe_of(parts: Parts, *, augment: Augment, mix: Mix, seed: int) -> dict[str, Any]:
+    """Everything that fixes the training views of `parts.learn`, as plain JSON values."""
+    mixing = {name: getattr(mix, name) for name in _MIXING} if mix.mixes else None
+    recipe = {
+        "replay": REPLAY,
+        "seed": seed,
+        "part": "learn",
+        "data": parts.fingerprint,
+        "kept": parts.learn.kept,
+        "augment": dataclasses.asdict(augment),
+        "mix": mixing,
+        "preprocess": parts.preprocess.to_dict(),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(recipe))
+    return plain
+
+
+def views_of(recipe: Mapping[str, Any], *, smoothing: float = 0.0) -> tuple[int, Augment, Mix, Preprocess]:
+    """The seed, augmentation, mixing and preprocessing of a recipe, to train on the views of a store.
+
+    smoothing: of the labels' targets, of which a store knows nothing. UsageError where the recipe is not of this house.
+    """
+    if recipe.get("replay") != REPLAY:
+        raise UsageError(
+            f"Only the views of stores that vitesse logits write wrote can be made anew, but this one's are of "
+            f"{recipe.get('replay')!r}. Its records can be read, but there are no images to go with them."
+        )
+    try:
+        changed: dict[str, Any] = {
+            key: tuple(one) if isinstance(one, list) else one for key, one in recipe["augment"].items()
+        }
+        mix = Mix(**(recipe["mix"] or {}), smoothing=smoothing)
+        return int(recipe["seed"]), Augment(**changed), mix, Preprocess.from_dict(recipe["preprocess"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise VitesseError(
+            f"The recipe of the store cannot be understood ({error}). Use the Vitesse that wrote it."
+        ) from error
+
+
+def probe(parts: Parts, *, augment: Augment, mix: Mix, seed: int, epoch: int) -> dict[str, list[float]]:
+    """Mean and spread of a few views, by which a later version of a library that draws other ones is noticed."""
+    indices = np.unique(np.linspace(0, len(parts.learn) - 1, _PROBED).astype(np.int64))
+    views = next(parts.learn.views([indices], epoch=epoch, seed=seed, augment=augment, mix=mix))
+    means, spreads = views.mean((1, 2, 3)), views.std((1, 2, 3), correction=0)
+    return {"means": [round(v, 6) for v in means.tolist()], "spreads": [round(v, 6) for v in spreads.tolist()]}
+
+
+def check_views(store: LogitStore, parts: Parts) -> None:
+    """Raise VitesseError where the views of these data do not come out as they did when the store was written."""
+    then = store.manifest.made.get("probe")
+    if not isinstance(then, dict):
+        return
+    seed, augment, mix, _ = views_of(store.manifest.recipe)
+    now = probe(parts, augment=augment, mix=mix, seed=seed, epoch=store.manifest.first)
+    away = max(
+        (abs(a - b) for name in now for a, b in zip(now[name], then.get(name, []), strict=False)), default=float("inf")
+    )
+    if away > _TOLERANCE:
+        versions = store.manifest.made.get("versions")
+        raise VitesseError(
+            f"The views of the store {store.folder} must come out as they were written, but differ by {away:.2g} (at most "
+            f"{_TOLERANCE:g}). Install the libraries that it was written with ({versions}), or write it anew."
+        )
