@@ -16,6 +16,7 @@ from vitesse.data.augment import Augment
 from vitesse.data.load import DataSettings
 from vitesse.data.mix import Mix
 from vitesse.shrink.settings import ShrinkSettings, TeacherSettings
+from vitesse.tasks.settings import DistillSettings
 from vitesse.train.settings import TrainSettings
 
 Size = Literal["tiny", "small", "base"]
@@ -37,7 +38,8 @@ def mini_deit_imagenet(size: Size) -> ShrinkSettings:
             zoom=(0.283, 1.0), stretch=0.288, flip=0.5, erase=0.25, edge="reflect", policy="rand-m9-mstd0.5-inc1"
         ),
         mix=Mix(mixup=0.8, cutmix=1.0, smoothing=0.1),
-        teacher=TeacherSettings(model="regnety_160.deit_in1k", weight=1.0, temperature=1.0),
+        teacher=TeacherSettings(model="regnety_160.deit_in1k"),
+        distill=DistillSettings(labels=0.0, logits=1.0, temperature=1.0),
         finish=TrainSettings(
             epochs=300,
             batch=1024,
