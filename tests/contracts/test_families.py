@@ -17,7 +17,10 @@ from vitesse.arch import (
     Block,
     Choice,
     Head,
+    HeadMix,
     LayerNorm,
+    LocalMix,
+    Operation,
     PatchEmbed,
     RelativePosition,
     Stage,
@@ -39,12 +42,19 @@ ATTENTION: dict[str, Any] = {"heads": Choice(1, 2), "head_dim": 8}
 AUTOFORMER = RelativePosition(reach=3, on="kv")
 
 
-def space(*, attention: dict[str, Any] | None = None, stem: dict[str, Any] | None = None, **head: Any) -> Backbone:
+def space(
+    *,
+    attention: dict[str, Any] | None = None,
+    stem: dict[str, Any] | None = None,
+    stage: dict[str, Any] | None = None,
+    between: tuple[Operation, ...] = (),
+    **head: Any,
+) -> Backbone:
     """A small space of a family: its attention, its stem and its head differ from the plain ViT's as said."""
-    block = Block(Attention(**(ATTENTION | (attention or {}))), MLP(ratio=Choice(1.5, 2.0)))
+    block = Block(Attention(**(ATTENTION | (attention or {}))), *between, MLP(ratio=Choice(1.5, 2.0)))
     return Backbone(
         stem=PatchEmbed(**({"image": (16, 16), "patch": (8, 8)} | (stem or {}))),
-        stages=(Stage(dim=Choice(12, 16), depth=Choice(1, 2), block=block),),
+        stages=(Stage(**({"dim": Choice(12, 16), "depth": Choice(1, 2), "block": block} | (stage or {}))),),
         head=Head(**({"classes": 4} | head)),
     )
 
@@ -56,6 +66,11 @@ FAMILIES: dict[str, Backbone] = {
     "registers": space(stem={"tokens": ("class", "register", "register"), "position": "patches"}),
     "relative position": space(attention={"position": AUTOFORMER, "bias": "packed"}, pool="mean"),
     "scale and norm": space(attention={"layer_scale": True, "qk_norm": True}, stem={"norm": LayerNorm()}),
+    "shared weights": space(
+        attention={"mix": HeadMix(bias=True), "position": AUTOFORMER},
+        stage={"share": 2, "depth": 2},
+        between=(LocalMix(kernel=3),),
+    ),
     "rectangle": space(stem={"image": (8, 24), "patch": (4, 8), "channels": 1}),
 }
 
@@ -115,7 +130,9 @@ def test_every_parameter_learns(family: Backbone, images: Tensor) -> None:
 def test_features_after_every_block(network: Network, images: Tensor) -> None:
     last, found = network.forward_intermediates(images)
     grid = network.arch.stem.grid
-    assert [tuple(feature.shape) for feature in found] == [(8, 12, grid.rows, grid.columns)]
+    assert [tuple(feature.shape) for feature in found] == [(8, 12, grid.rows, grid.columns)] * network.arch.stages[
+        0
+    ].depth
     assert torch.equal(last, network.forward_features(images))
     assert torch.equal(network.forward_head(last), network(images))
 

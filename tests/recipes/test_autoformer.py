@@ -12,7 +12,7 @@ from vitesse.shrink.settings import ShrinkSettings
 from vitesse.zoo import space_named
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("autoformer")])
 def test_the_published_hyperparameters(name: str) -> None:
     recipe = recipe_named(name)
     train = recipe.supernet.train

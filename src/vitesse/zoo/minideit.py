@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from vitesse.arch import (
     MLP,
@@ -20,6 +20,7 @@ from vitesse.arch import (
     Stage,
 )
 from vitesse.errors import VitesseError
+from vitesse.zoo.irpe_tables import position_value
 
 
 def mini_deit_tiny_patch16_224(*, classes: int = 1000, image: int = 224) -> Backbone:
@@ -148,39 +149,17 @@ def arch_of(settings: MiniDeiTSettings) -> Backbone:
 
 
 def _position(settings: MiniDeiTSettings) -> ImageRelativePosition | None:
-    """What `rpe_config` says; its ratio gives the steps 1 : 2 : 8."""
+    """What `rpe_config` says."""
     if settings.rpe_config is None:
         return None
-    config: dict[str, Any] = {
-        "method": "product",
-        "mode": "ctx",
-        "shared_head": True,
-        "skip": 0,
-        "rpe_on": "k",
-        "ratio": 1.9,
-    }
-    unknown = sorted(set(settings.rpe_config) - set(config))
-    if unknown:
-        raise VitesseError(f"rpe_config has {', '.join(config)}, but got {', '.join(unknown)}. Leave it out.")
-    config |= settings.rpe_config
-    if config["skip"] != int(settings.use_cls_token):
+    config = {("on" if name == "rpe_on" else name): item for name, item in settings.rpe_config.items()}
+    value = position_value(config)
+    before = int(settings.use_cls_token)
+    if config.get("skip", 0) != before:
         raise VitesseError(
-            f"rpe_config's skip is the number of tokens before the patches, {int(settings.use_cls_token)} here, but got "
-            f"{config['skip']!r}."
+            f"rpe_config's skip is the number of tokens before the patches, {before} here, but got {config.get('skip', 0)!r}."
         )
-    modes: dict[Any, Literal["contextual", "bias"]] = {"ctx": "contextual", "contextual": "contextual", "bias": "bias"}
-    methods: dict[Any, Any] = {"euc": "euclidean", "quant": "quantization"}
-    ratio = float(config["ratio"])
-    return ImageRelativePosition(
-        method=methods.get(config["method"], config["method"]),
-        mode=modes.get(config["mode"], config["mode"]),
-        shared=bool(config["shared_head"]),
-        on=config["rpe_on"],
-        alpha=ratio,
-        beta=2 * ratio,
-        gamma=8 * ratio,
-        extra=settings.use_cls_token,
-    )
+    return value
 
 
 def _norm(text: str) -> LayerNorm:
