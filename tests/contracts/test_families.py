@@ -17,6 +17,7 @@ from vitesse.arch import (
     Block,
     Choice,
     Head,
+    ImageRelativePosition,
     LayerNorm,
     PatchEmbed,
     RelativePosition,
@@ -37,6 +38,8 @@ from vitesse.weights.slice import lengths
 
 ATTENTION: dict[str, Any] = {"heads": Choice(1, 2), "head_dim": 8}
 AUTOFORMER = RelativePosition(reach=3, on="kv")
+IRPE = ImageRelativePosition(on="qkv", shared=False)
+CROSS = ImageRelativePosition(method="cross", on="qkv", extra=False)
 
 
 def space(*, attention: dict[str, Any] | None = None, stem: dict[str, Any] | None = None, **head: Any) -> Backbone:
@@ -55,6 +58,8 @@ FAMILIES: dict[str, Backbone] = {
     "distilled": space(pool="distilled", stem={"tokens": ("class", "distillation")}),
     "registers": space(stem={"tokens": ("class", "register", "register"), "position": "patches"}),
     "relative position": space(attention={"position": AUTOFORMER, "bias": "packed"}, pool="mean"),
+    "image position": space(attention={"position": IRPE}),
+    "cross position": space(attention={"position": CROSS}, pool="mean", stem={"image": (8, 24), "tokens": ()}),
     "scale and norm": space(attention={"layer_scale": True, "qk_norm": True}, stem={"norm": LayerNorm()}),
     "rectangle": space(stem={"image": (8, 24), "patch": (4, 8), "channels": 1}),
 }

@@ -85,7 +85,10 @@ class ImageRelativePosition:
             method=(among(self.method, *known), f"must be {', '.join(known[:-1])} or {known[-1]}"),
             mode=(among(self.mode, "contextual", "bias"), 'must be "contextual" or "bias"'),
             shared=(among(self.shared, True, False), "must be True or False"),
-            on=(among(self.on, "q", "k", "v", "qk", "qv", "kv", "qkv"), "must be q, k, v in this order, or some of them"),
+            on=(
+                among(self.on, "q", "k", "v", "qk", "qv", "kv", "qkv"),
+                "must be q, k, v in this order, or some of them",
+            ),
             alpha=(every(self.alpha, (int, float), 1e-3, 1e6), number),
             beta=(every(self.beta, (int, float), 1e-3, 1e6), number),
             gamma=(every(self.gamma, (int, float), 1e-3, 1e6), number),

@@ -45,7 +45,9 @@ def bucket_matrix(
             f"A method is product, euclidean, quantization, cross_rows or cross_columns, but got {method!r}."
         )
     if height < 1 or width < 1 or extra < 0:
-        raise ValueError(f"A map has a patch and no negative count, but got {height} x {width} and {extra} extra tokens.")
+        raise ValueError(
+            f"A map has a patch and no negative count, but got {height} x {width} and {extra} extra tokens."
+        )
     patch = torch.arange(height * width, device=device)
     row, column = patch // width, patch % width
     rows, columns = row[:, None] - row[None, :], column[:, None] - column[None, :]  # (patches, patches)
