@@ -18,6 +18,7 @@ from vitesse.arch import (
     Choice,
     Head,
     HeadMix,
+    ImageRelativePosition,
     LayerNorm,
     LocalMix,
     Operation,
@@ -40,6 +41,8 @@ from vitesse.weights.slice import lengths
 
 ATTENTION: dict[str, Any] = {"heads": Choice(1, 2), "head_dim": 8}
 AUTOFORMER = RelativePosition(reach=3, on="kv")
+IRPE = ImageRelativePosition(on="qkv", shared=False)
+CROSS = ImageRelativePosition(method="cross", on="qkv", extra=False)
 
 
 def space(
@@ -65,6 +68,8 @@ FAMILIES: dict[str, Backbone] = {
     "distilled": space(pool="distilled", stem={"tokens": ("class", "distillation")}),
     "registers": space(stem={"tokens": ("class", "register", "register"), "position": "patches"}),
     "relative position": space(attention={"position": AUTOFORMER, "bias": "packed"}, pool="mean"),
+    "image position": space(attention={"position": IRPE}),
+    "cross position": space(attention={"position": CROSS}, pool="mean", stem={"image": (8, 24), "tokens": ()}),
     "scale and norm": space(attention={"layer_scale": True, "qk_norm": True}, stem={"norm": LayerNorm()}),
     "shared weights": space(
         attention={"mix": HeadMix(bias=True), "position": AUTOFORMER},

@@ -22,7 +22,7 @@ from vitesse.zoo import (
     mini_deit_small_patch16_224,
     mini_deit_tiny_patch16_224,
 )
-from vitesse.zoo.minideit import MiniDeiTSettings, arch_of
+from vitesse.zoo.minideit_settings import MiniDeiTSettings, arch_of
 from vitesse.zoo.minideit_weights import shapes_of, theirs
 
 TINY: dict[str, Any] = {

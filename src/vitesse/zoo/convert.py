@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from vitesse.zoo.autoformer_weights import autoformer
 from vitesse.zoo.families import require_family
+from vitesse.zoo.irpe_weights import deit_irpe, irpe
 from vitesse.zoo.minideit_weights import minideit
+
+# What makes a network of a family's published state dict and config.
+FAMILIES: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], nn.Module]] = {
+    "autoformer": autoformer,
+    "deit_irpe": deit_irpe,
+    "irpe": irpe,
+    "minideit": minideit,
+}
 
 
 def from_published(family: str, state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -> nn.Module:
@@ -17,10 +26,9 @@ def from_published(family: str, state_dict: Mapping[str, Tensor], config: Mappin
 
     `config` holds the arguments of the published constructor and beside them, where there are any, the `choices`.
     "autoformer" gives a `Supernet` as large as its storage, to be called as `net(images, arch)` with an arch from
-    `published_arch("autoformer", config, sampled)`. "minideit" gives a network; its `rpe_config` and `norm_layer` stand
-    beside the arguments. VitesseError names missing and unknown keys, other shapes, and
+    `published_arch("autoformer", config, sampled)`; "deit_irpe" and "minideit" a `Network`; "irpe" one encoding alone, which
+    takes queries, keys or probabilities and gives its terms. VitesseError names missing and unknown keys, other shapes, and
     settings that are not supported.
     """
-    doors = {"autoformer": autoformer, "minideit": minideit}
-    require_family(family, doors)
-    return doors[family](state_dict, config)
+    require_family(family, FAMILIES)
+    return FAMILIES[family](state_dict, config)

@@ -12,7 +12,7 @@ from vitesse.arch import Attention, Backbone, ImageRelativePosition, parameters
 from vitesse.nets import Network, build
 from vitesse.weights.slice import lengths
 from vitesse.zoo.irpe_tables import from_theirs, table_shapes
-from vitesse.zoo.minideit import MiniDeiTSettings, arch_of
+from vitesse.zoo.minideit_settings import MiniDeiTSettings, arch_of
 from vitesse.zoo.preprocessing import set_preprocessing
 from vitesse.zoo.published import IMAGENET
 from vitesse.zoo.strict import require_keys
