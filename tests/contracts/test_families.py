@@ -19,9 +19,13 @@ from vitesse.arch import (
     ConvStem,
     Downsample,
     Head,
+    HeadMix,
+    ImageRelativePosition,
     LayerNorm,
     LocalConv,
+    LocalMix,
     MBConv,
+    Operation,
     PatchEmbed,
     RelativePosition,
     Stage,
@@ -44,14 +48,23 @@ from vitesse.weights.slice import lengths
 
 ATTENTION: dict[str, Any] = {"heads": Choice(1, 2), "head_dim": 8}
 AUTOFORMER = RelativePosition(reach=3, on="kv")
+IRPE = ImageRelativePosition(on="qkv", shared=False)
+CROSS = ImageRelativePosition(method="cross", on="qkv", extra=False)
 
 
-def space(*, attention: dict[str, Any] | None = None, stem: dict[str, Any] | None = None, **head: Any) -> Backbone:
+def space(
+    *,
+    attention: dict[str, Any] | None = None,
+    stem: dict[str, Any] | None = None,
+    stage: dict[str, Any] | None = None,
+    between: tuple[Operation, ...] = (),
+    **head: Any,
+) -> Backbone:
     """A small space of a family: its attention, its stem and its head differ from the plain ViT's as said."""
-    block = Block(Attention(**(ATTENTION | (attention or {}))), MLP(ratio=Choice(1.5, 2.0)))
+    block = Block(Attention(**(ATTENTION | (attention or {}))), *between, MLP(ratio=Choice(1.5, 2.0)))
     return Backbone(
         stem=PatchEmbed(**({"image": (16, 16), "patch": (8, 8)} | (stem or {}))),
-        stages=(Stage(dim=Choice(12, 16), depth=Choice(1, 2), block=block),),
+        stages=(Stage(**({"dim": Choice(12, 16), "depth": Choice(1, 2), "block": block} | (stage or {}))),),
         head=Head(**({"classes": 4} | head)),
     )
 
@@ -72,7 +85,14 @@ FAMILIES: dict[str, Backbone] = {
     "distilled": space(pool="distilled", stem={"tokens": ("class", "distillation")}),
     "registers": space(stem={"tokens": ("class", "register", "register"), "position": "patches"}),
     "relative position": space(attention={"position": AUTOFORMER, "bias": "packed"}, pool="mean"),
+    "image position": space(attention={"position": IRPE}),
+    "cross position": space(attention={"position": CROSS}, pool="mean", stem={"image": (8, 24), "tokens": ()}),
     "scale and norm": space(attention={"layer_scale": True, "qk_norm": True}, stem={"norm": LayerNorm()}),
+    "shared weights": space(
+        attention={"mix": HeadMix(bias=True), "position": AUTOFORMER},
+        stage={"share": 2, "depth": 2},
+        between=(LocalMix(kernel=3),),
+    ),
     "rectangle": space(stem={"image": (8, 24), "patch": (4, 8), "channels": 1}),
     "hierarchical": hierarchical(),
 }
@@ -134,8 +154,10 @@ def test_every_parameter_learns(family: Backbone, images: Tensor) -> None:
 
 def test_features_after_every_block(network: Network, images: Tensor) -> None:
     last, found = network.forward_intermediates(images)
-    places = zip(network.arch.stages, network.arch.grids, strict=True)
-    assert [tuple(feature.shape) for feature in found] == [(8, s.dim, g.rows, g.columns) for s, g in places]
+    stages, grids = network.arch.stages, network.arch.grids
+    places = [(s.dim, g.rows, g.columns) for s, g in zip(stages, grids, strict=True) for _ in range(s.depth)]
+    kept = places if len(stages) == 1 else list(dict.fromkeys(places))
+    assert [tuple(feature.shape) for feature in found] == [(8, *place) for place in kept]
     assert torch.equal(last, network.forward_features(images))
     assert torch.equal(network.forward_head(last), network(images))
 

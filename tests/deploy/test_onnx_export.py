@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 from onnxruntime import quantization
 from torch import Tensor, nn
 
+from vitesse.arch import MLP, Attention, Backbone, Block, Head, HeadMix, PatchEmbed, Stage, cost
 from vitesse.data import Preprocess, normalise
 from vitesse.deploy import OnnxFile, OnnxRuntime, Proof, export_onnx, onnx_export
 from vitesse.errors import VitesseError
-from vitesse.nets import Network
+from vitesse.nets import Network, build
 
 THREE = ("a", "b", "c")
 
@@ -49,6 +51,31 @@ def test_the_file_describes_itself_to_any_reader(exported: OnnxFile, network: Ne
     assert (session.get_inputs()[0].name, session.get_outputs()[0].name) == ("images", "logits")
     assert session.get_inputs()[0].shape == ["batch", 3, 8, 8]
     assert [file.name for file in exported.path.parent.iterdir()] == ["model.onnx"]  # no second file with the weights
+
+
+def test_shared_weights_are_stored_once(preprocess: Preprocess, tmp_path: Path) -> None:
+    sizes = {}
+    for share in (1, 4):
+        block = Block(Attention(heads=2, head_dim=16, mix=HeadMix()), MLP(ratio=2.0))
+        arch = Backbone(
+            stem=PatchEmbed(image=(8, 8), patch=(4, 4)),
+            stages=(Stage(dim=32, depth=4, block=block, share=share),),
+            head=Head(classes=3),
+        )
+        torch.manual_seed(0)
+        images = torch.rand(8, 3, 8, 8)
+        file = export_onnx(
+            build(arch),
+            tmp_path / f"{share}.onnx",
+            preprocess=preprocess,
+            classes=THREE,
+            arch_json=None,
+            proof=Proof(images=images),
+        )
+        onnx.checker.check_model(onnx.load(file.path), full_check=True)
+        sizes[share] = file.bytes
+    saved = 4 * (cost(replace(arch, stages=(replace(arch.stages[0], share=1),))).params - cost(arch).params)
+    assert sizes[1] - sizes[4] == pytest.approx(saved, rel=0.05)
 
 
 def test_nothing_of_this_machine_is_in_the_file(exported: OnnxFile) -> None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from vitesse.arch import Grid, ImageRelativePosition
+from vitesse.ops import in_place
 from vitesse.ops.image_position import ImagePositionTables
 
-GRIDS = [Grid(3, 3), Grid(4, 4, 1), Grid(2, 9, 0), Grid(6, 2, 3), Grid(1, 4, 1), Grid(7, 7, 2)]
+GRIDS = [Grid(3, 3), Grid(4, 4, 1), Grid(2, 9, 0), Grid(6, 2, 3), Grid(1, 4, 1), Grid(5, 5, 2)]
 METHODS = ("product", "euclidean", "quantization", "cross")
 HEADS, WIDTH = 3, 4
 
@@ -125,3 +126,73 @@ def test_without_an_entry_for_extra_tokens(method: str) -> None:
     same(tables, inputs, Grid(5, 3))
     with pytest.raises(ValueError, match="no entry for extra tokens.* has 1 beside its 5 x 3 patches"):
         tables.attend(*inputs, Grid(5, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "how", [{"on": "k"}, {"on": "qkv"}, {"method": "cross", "on": "qkv"}, {"mode": "bias", "on": "qk"}], ids=str
+)
+def test_compiles_to_one_graph_with_the_same_numbers(how: dict[str, Any]) -> None:
+    """In a graph nothing is written in place and no index is kept: the other way through `attend`."""
+    torch.compiler.reset()
+    tables, inputs = drawn(Grid(3, 4, 1), **how)
+    compiled = torch.compile(tables.attend, fullgraph=True, backend="eager")
+    for grid in (Grid(3, 4, 1), Grid(2, 6, 1)):
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(*inputs, grid), tables.attend(*inputs, grid), rtol=0, atol=1e-12)
+    torch.testing.assert_close(compiled(*inputs, grid), tables.attend(*inputs, grid), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "how", [{"on": "k"}, {"on": "qkv"}, {"method": "cross", "on": "qkv"}, {"mode": "bias", "on": "qk"}], ids=str
+)
+@pytest.mark.parametrize("learn", [True, False])
+def test_half_precision_stays_near(how: dict[str, Any], learn: bool) -> None:
+    grid = Grid(4, 4, 1)
+    tables, inputs = drawn(grid, **how)
+    truth, half = tables.attend(*inputs, grid), [x.detach().to(torch.bfloat16).requires_grad_(learn) for x in inputs]
+    with torch.set_grad_enabled(learn):
+        out = tables.attend(*half, grid)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.double(), truth, rtol=0, atol=0.1)
+    if learn:
+        wanted = [*inputs, *tables.parameters()]
+        found = torch.autograd.grad(out.double().square().sum(), [*half, *tables.parameters()])
+        for one, other in zip(found, torch.autograd.grad(truth.square().sum(), wanted), strict=True):
+            assert (one.double() - other).norm() < 0.05 * other.norm()
+
+
+@pytest.mark.parametrize(
+    "how", [{"on": "qkv"}, {"method": "cross", "on": "qkv"}, {"mode": "bias", "on": "qk"}], ids=str
+)
+def test_masked_tokens_are_not_seen(how: dict[str, Any]) -> None:
+    """Padding at the end of each row: the rest is as if the map ended there."""
+    grid, inner = Grid(3, 5), Grid(3, 4)
+    seen = [token for token in range(15) if token % 5 < 4]
+    tables, inputs = drawn(grid, **how)
+    mask = torch.zeros(2, 1, 1, 15, dtype=torch.float64)
+    mask[..., [token for token in range(15) if token not in seen]] = -torch.inf
+    small = tables.attend(*(x[:, :, seen] for x in inputs), inner)
+    torch.testing.assert_close(tables.attend(*inputs, grid, mask=mask)[:, :, seen], small, rtol=0, atol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(tables.attend(*inputs, grid, mask=mask)[:, :, seen], small, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("how", [{"on": "k"}, {"on": "qkv"}, {"method": "cross", "on": "qkv"}], ids=str)
+def test_dropout_falls_on_the_probabilities(how: dict[str, Any]) -> None:
+    grid = Grid(3, 3)
+    tables, (q, k, v) = drawn(grid, **how)
+    torch.manual_seed(0)
+    out = torch.stack([tables.attend(q, k, v, grid, dropout=0.5) for _ in range(400)]).mean(0)
+    assert not torch.equal(tables.attend(q, k, v, grid, dropout=0.5), tables.attend(q, k, v, grid, dropout=0.5))
+    assert (out - tables.attend(q, k, v, grid)).abs().mean() < 0.15
+
+
+def test_many_images_are_done_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid(3, 4, 1)
+    tables, _ = drawn(grid, on="qkv")
+    inputs = [torch.randn(5, HEADS, grid.tokens, WIDTH, dtype=torch.float64) for _ in range(3)]
+    with torch.no_grad():
+        whole = tables.attend(*inputs, grid)
+        monkeypatch.setattr(in_place, "CACHED", 2 * HEADS * grid.tokens**2)
+        torch.testing.assert_close(tables.attend(*inputs, grid), whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(naive(tables, *inputs, grid), whole, rtol=0, atol=1e-10)

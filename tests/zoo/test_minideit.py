@@ -22,7 +22,7 @@ from vitesse.zoo import (
     mini_deit_small_patch16_224,
     mini_deit_tiny_patch16_224,
 )
-from vitesse.zoo.minideit import MiniDeiTSettings, arch_of
+from vitesse.zoo.minideit_settings import MiniDeiTSettings, arch_of
 from vitesse.zoo.minideit_weights import shapes_of, theirs
 
 TINY: dict[str, Any] = {
@@ -59,6 +59,9 @@ def test_outputs_and_gradients_agree(record: Any) -> None:
     (logits * record.tensors["cotangent"]).sum().backward()
     assert relative(images.grad, record.tensors["grad.input"]) < 1e-5
     names = {name: our for our, name in theirs(network.arch).items()}
+    for block in range(4):
+        table = f"blocks.{block // 2}.block.attn.rpe_k.instances.{block % 2}.lookup_table_weight"
+        names[table] = f"stages.0.blocks.{block}.0.op.position.key_table"
     assert set(names) == set(record.facts["grad_l2"])
     for name, expected in record.facts["grad_l2"].items():
         assert network.get_parameter(names[name]).grad.norm().item() == pytest.approx(expected, rel=1e-5), name
@@ -225,6 +228,7 @@ def buckets(ratio: float, extra: bool) -> Tensor:
         ({"norm_layer": "BatchNorm"}, "norm_layer"),
         ({"use_cls_token": True}, "skip"),
         ({"rpe_config": {"metod": "product"}}, "metod"),
+        ({"rpe_config": {"method": "diagonal"}}, "diagonal"),
     ],
     ids=str,
 )

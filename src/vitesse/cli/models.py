@@ -36,7 +36,7 @@ class Models:
                 f"{model['params'] / 1e6:.2f} M",
                 f"{model['macs'] / 1e9:.2f} G",
                 "x".join(map(str, model["input_size"])),
-                f"{model['published']['top1']:.1f} %",
+                "–" if model["published"]["top1"] is None else f"{model['published']['top1']:.1f} %",
             ]
             for model in known
         ]

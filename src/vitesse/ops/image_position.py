@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from vitesse.arch import Grid, ImageRelativePosition
 from vitesse.ops.buckets import Method, bucket_matrix, piecewise
+from vitesse.ops.in_place import Bucketed, attend_in_place
 from vitesse.ops.kept import kept
 from vitesse.ops.separable import ByPlace, attend, by_place
 
@@ -42,22 +43,23 @@ class ImagePositionTables(nn.Module):
         if value.method == "cross" and value.mode == "contextual":
             sides: dict[str, Any] = {side: self._by_place(side, grid) for side in value.sides}
             return attend(q, k, v, grid, **sides, mask=mask, dropout=dropout)
+        if value.mode == "contextual" and not dropout and self._may_write(q, k, v, mask):
+            sides = {side: self._bucketed(side, grid) for side in value.sides}
+            return attend_in_place(q, k, v, **sides, mask=mask)
         scale = q.shape[-1] ** -0.5
-        terms = [mask] if mask is not None else []
+        scaled, terms = q * scale, [] if mask is None else [mask]
         if "key" in value.sides:
-            terms.append(self.key_terms(q * scale, grid))
+            terms.append(self.key_terms(scaled, grid))
         if "query" in value.sides:
             terms.append(self.query_terms(k * scale, grid))
-        added = sum(terms[1:], terms[0]) if terms else None
-        learns = added is not None and added.requires_grad and torch.is_grad_enabled()
-        # Fused attention gives no gradient of what is added on a CPU, and falls back to something slower than this.
-        if "value" not in value.sides and not (learns and q.device.type == "cpu"):
-            added = None if added is None else added.to(q.dtype)
+        added = _total(terms).to(q.dtype) if terms else None
+        # On a CPU fused attention has no gradient for what is added, and would fall back to something slower than this.
+        learned = added is not None and added.requires_grad and q.device.type == "cpu"
+        if "value" not in value.sides and not learned:
             return functional.scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=dropout)
-        scores = (q * scale) @ k.transpose(-1, -2)  # (B, heads, N, N)
-        scores = scores if added is None else scores + added
+        scores = _scores(scaled, k, added)  # (B, heads, N, N)
         probabilities = functional.dropout(scores.softmax(-1, dtype=_wide(scores.dtype)), dropout)
-        out = probabilities.to(v.dtype) @ v
+        out: Tensor = probabilities.to(v.dtype) @ v
         return out + self.value_terms(probabilities, grid).to(v.dtype) if "value" in value.sides else out
 
     def key_terms(self, x: Tensor, grid: Grid) -> Tensor:
@@ -84,22 +86,21 @@ class ImagePositionTables(nn.Module):
             index = _index(self.value, method, grid, wide.device).expand_as(wide)
             masses = wide.new_zeros(*wide.shape[:3], entries.shape[1]).scatter_add(-1, index, wide)
             attended.append(masses.to(entries.dtype) @ entries)
-        return sum(attended[1:], attended[0])
+        return _total(attended)
 
     def _score_terms(self, side: str, x: Tensor, grid: Grid) -> Tensor:
         self._require_entries(grid)
         terms = []
         for method, entries in self._parts(side):
-            step = entries.shape[1] if self.value.mode == "contextual" else 0
-            if step:
+            products, step = entries[None], 0  # (1, H, n)
+            if self.value.mode == "contextual":
                 vectors = entries[0] if self.value.shared else entries
                 products = (x @ vectors.transpose(-1, -2).to(x.dtype)).flatten(2)  # (B, heads, N * n)
-            else:
-                products = entries[None]  # (1, H, n)
+                step = entries.shape[1]
             index = _spread_index(self.value, method, grid, x.device, step, side == "query")
             spread: Tensor = _Spread.apply(products, index)
             terms.append(spread.unflatten(-1, (grid.tokens, grid.tokens)))
-        return sum(terms[1:], terms[0])
+        return _total(terms)
 
     def _parts(self, side: str) -> list[tuple[Method, Tensor]]:
         """For each table of a side how pairs find their entry, and the entries that they can find, (H, n, head_dim)."""
@@ -121,6 +122,23 @@ class ImagePositionTables(nn.Module):
             found[0] = found[0][:, self.value.reach :]  # no distance is negative
         return torch.cat([found[0], found[1][:, which : which + 1]], 1) if self.value.extra else found[0]
 
+    def _bucketed(self, side: str, grid: Grid) -> Bucketed:
+        """The entries of a side that is no "cross", and where each pair finds its product, or for values its bucket."""
+        ((method, entries),) = self._parts(side)
+        if side == "value":
+            return entries, _index(self.value, method, grid, entries.device)
+        step = entries.shape[1]
+        return entries, _spread_index(self.value, method, grid, entries.device, step, side == "query")
+
+    def _may_write(self, *inputs: Tensor | None) -> bool:
+        """Whether nothing needs gradients and all is of one wide type on a CPU, and no graph is made."""
+        tensors = [x for x in (*inputs, *self.parameters()) if x is not None]
+        return (
+            not torch.compiler.is_compiling()
+            and not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
+            and all(x.device.type == "cpu" and x.dtype == tensors[0].dtype == _wide(x.dtype) for x in tensors)
+        )
+
     def _by_place(self, side: str, grid: Grid) -> ByPlace:
         """The tables of "cross" by absolute place: a row or column of the token that meets them, then the other's."""
         (_, rows), (_, columns) = self._parts(side)
@@ -137,6 +155,22 @@ class ImagePositionTables(nn.Module):
                 f"The tables have no entry for extra tokens (extra=False), but the map has {grid.extra} beside its "
                 f"{grid.rows} x {grid.columns} patches. Take ImageRelativePosition(extra=True), or no extra tokens."
             )
+
+
+def _total(terms: list[Tensor]) -> Tensor:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _scores(q: Tensor, k: Tensor, added: Tensor | None) -> Tensor:
+    """q k^T and what is added to it, in one step where that has the shape of the scores."""
+    if added is not None and added.shape[:2] == q.shape[:2]:
+        flat = torch.baddbmm(added.flatten(0, 1), q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2))
+        return flat.unflatten(0, q.shape[:2])
+    scores: Tensor = q @ k.transpose(-1, -2)
+    return scores if added is None else scores + added
 
 
 class _Spread(torch.autograd.Function):
@@ -164,9 +198,8 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 @kept
 def _index(value: ImageRelativePosition, method: Method, grid: Grid, device: torch.device) -> Tensor:
     """Which of the entries of `_entries` each (query, key) uses, (N, N)."""
-    steps = {"alpha": value.alpha, "beta": value.beta, "gamma": value.gamma}
     sizes = {"height": grid.rows, "width": grid.columns, "extra": grid.extra}
-    found = bucket_matrix(method, **steps, **sizes, device=device)
+    found = bucket_matrix(method, alpha=value.alpha, beta=value.beta, gamma=value.gamma, **sizes, device=device)
     return found - value.reach if method in ("euclidean", "quantization") else found
 
 

@@ -36,7 +36,8 @@ class ByPlace:
 
 def by_place(table: Tensor, index: Tensor) -> Tensor:
     """A table (H, entries, head_dim) by absolute place, (H, length, length, head_dim), with the index (length, length)."""
-    return table.index_select(1, index.flatten()).unflatten(1, index.shape)
+    placed: Tensor = table.index_select(1, index.flatten()).unflatten(1, index.shape)
+    return placed
 
 
 def attend(
@@ -65,21 +66,24 @@ def attend(
         left, right = [*left, relative_terms(q, key, grid)], [*right, places]
     if query is not None:
         left, right = [*left, places], [*right, relative_terms(k, query, grid)]
-    q, k = _joined(left), _joined(right)
-    if value is None:
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
-    v = _joined([v, places])
+    ends = [v, places] if value is not None else [v]
+    # Fused attention wants q, k and v of one width.
+    wide = max(sum(part.shape[-1] for part in parts) for parts in (left, ends))
+    wide += -wide % ALIGNED
+    q, k, v = (_joined(parts, wide) for parts in (left, right, ends))
     extended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
-    out, masses, _ = torch.split(extended, [width, known, v.shape[-1] - width - known], -1)
-    joined: Tensor = out + table_values(masses, value, grid)
-    return joined
+    out = extended[..., :width]
+    return out if value is None else out + table_values(extended[..., width : width + known], value, grid)
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    if len(parts) == 1:
-        return parts[0]
-    spare = -sum(part.shape[-1] for part in parts) % ALIGNED
-    return torch.cat([*parts, parts[0].new_zeros(1).expand(*parts[0].shape[:-1], spare)], -1)
+def _joined(parts: list[Tensor], width: int) -> Tensor:
+    """The columns of all parts, and zeros up to `width`."""
+    spare = width - sum(part.shape[-1] for part in parts)
+    return (
+        torch.cat([*parts, parts[0].new_zeros(1).expand(*parts[0].shape[:-1], spare)], -1)
+        if spare or parts[1:]
+        else parts[0]
+    )
 
 
 def relative_terms(x: Tensor, tables: ByPlace, grid: Grid) -> Tensor:
@@ -92,9 +96,9 @@ def relative_terms(x: Tensor, tables: ByPlace, grid: Grid) -> Tensor:
     by_row = torch.einsum("bhrcd,hrsd->bhrcs", patches, rows)
     by_column = torch.einsum("bhrcd,hcsd->bhrcs", patches, columns)
     terms = torch.cat([by_row, by_column], -1).flatten(2, 3)
-    pair = torch.einsum("bhnd,hd->bhn", x, extra)[
-        ..., None
-    ]  # (B, heads, N, 1): with the vector of pairs that hold an extra token
+    pair = x @ (
+        extra[0][:, None] if len(extra) == 1 else extra[..., None]
+    )  # (B, heads, N, 1): with the vector of pairs that hold an extra token
     if grid.extra:
         # An extra token meets it whatever row the other one is in, and nothing more for its column.
         head = pair[:, :, : grid.extra].expand(-1, -1, -1, grid.rows)

@@ -20,6 +20,33 @@ from vitesse.zoo.deit import deit_small_distilled_patch16_224 as deit_small_dist
 from vitesse.zoo.deit import deit_small_patch16_224 as deit_small_patch16_224
 from vitesse.zoo.deit import deit_tiny_distilled_patch16_224 as deit_tiny_distilled_patch16_224
 from vitesse.zoo.deit import deit_tiny_patch16_224 as deit_tiny_patch16_224
+from vitesse.zoo.deit_irpe import (
+    deit_base_patch16_224_ctx_product_50_shared_k as deit_base_patch16_224_ctx_product_50_shared_k,
+)
+from vitesse.zoo.deit_irpe import (
+    deit_base_patch16_224_ctx_product_50_shared_qkv as deit_base_patch16_224_ctx_product_50_shared_qkv,
+)
+from vitesse.zoo.deit_irpe import (
+    deit_small_patch16_224_ctx_cross_56_shared_k as deit_small_patch16_224_ctx_cross_56_shared_k,
+)
+from vitesse.zoo.deit_irpe import (
+    deit_small_patch16_224_ctx_euc_20_shared_k as deit_small_patch16_224_ctx_euc_20_shared_k,
+)
+from vitesse.zoo.deit_irpe import (
+    deit_small_patch16_224_ctx_product_50_shared_k as deit_small_patch16_224_ctx_product_50_shared_k,
+)
+from vitesse.zoo.deit_irpe import (
+    deit_small_patch16_224_ctx_product_50_shared_qk as deit_small_patch16_224_ctx_product_50_shared_qk,
+)
+from vitesse.zoo.deit_irpe import (
+    deit_small_patch16_224_ctx_product_50_shared_qkv as deit_small_patch16_224_ctx_product_50_shared_qkv,
+)
+from vitesse.zoo.deit_irpe import (
+    deit_small_patch16_224_ctx_quant_51_shared_k as deit_small_patch16_224_ctx_quant_51_shared_k,
+)
+from vitesse.zoo.deit_irpe import (
+    deit_tiny_patch16_224_ctx_product_50_shared_k as deit_tiny_patch16_224_ctx_product_50_shared_k,
+)
 from vitesse.zoo.families import published_arch as published_arch
 from vitesse.zoo.families import published_cost as published_cost
 from vitesse.zoo.minideit import mini_deit_base_patch16_224 as mini_deit_base_patch16_224

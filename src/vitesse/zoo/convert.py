@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 from vitesse.zoo.autoformer_weights import autoformer
 from vitesse.zoo.families import require_family
+from vitesse.zoo.irpe_weights import deit_irpe, irpe
 from vitesse.zoo.minideit_weights import minideit
 from vitesse.zoo.tinyvit_weights import tinyvit
 
-FAMILIES: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], nn.Module]] = {
+# What makes a network of a family's published state dict and config.
+FAMILIES: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], nn.Module]] = {
     "autoformer": autoformer,
+    "deit_irpe": deit_irpe,
+    "irpe": irpe,
     "minideit": minideit,
     "tinyvit": tinyvit,
 }
@@ -24,8 +28,9 @@ def from_published(family: str, state_dict: Mapping[str, Tensor], config: Mappin
 
     `config` holds the arguments of the published constructor and beside them, where there are any, the `choices`.
     "autoformer" gives a `Supernet` as large as its storage, to be called as `net(images, arch)` with an arch from
-    `published_arch("autoformer", config, sampled)`; the others give a network. VitesseError names missing and unknown
-    keys, other shapes, and settings that are not supported.
+    `published_arch("autoformer", config, sampled)`; "irpe" one encoding alone, which takes queries, keys or probabilities
+    and gives its terms; the others a `Network`. VitesseError names missing and unknown keys, other shapes, and settings
+    that are not supported.
     """
     require_family(family, FAMILIES)
     return FAMILIES[family](state_dict, config)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from vitesse.arch import Backbone
 from vitesse.errors import VitesseError
 from vitesse.zoo import autoformer
 
-SAMPLED = ("autoformer",)  # families whose published weights are a supernet's
+SUBNETS = ("autoformer",)  # the families whose published code runs one of many networks
 
 
 def published_arch(family: str, config: Mapping[str, Any], sampled: Mapping[str, Any]) -> Backbone:
@@ -18,7 +18,7 @@ def published_arch(family: str, config: Mapping[str, Any], sampled: Mapping[str,
     `sampled` is {"layer_num", "embed_dim": [...], "num_heads": [...], "mlp_ratio": [...]}, one value for each layer.
     VitesseError where it does not fit `config`. The bias of q, k, v is "packed", as the published slice has it.
     """
-    require_family(family, SAMPLED)
+    require_family(family, SUBNETS)
     return autoformer.subnet(config, sampled)
 
 
@@ -27,12 +27,12 @@ def published_cost(family: str, config: Mapping[str, Any], sampled: Mapping[str,
 
     Its slips are kept, so that figures can be compared; `vitesse.arch.cost` counts what is really there.
     """
-    require_family(family, SAMPLED)
+    require_family(family, SUBNETS)
     return autoformer.counts(config, sampled)
 
 
-def require_family(family: str, known: Iterable[str]) -> None:
-    """Raise VitesseError for a family whose published form is not known here."""
-    names = tuple(known)
-    if family not in names:
-        raise VitesseError(f"The published family must be one of {', '.join(names)}, but got {family!r}.")
+def require_family(family: str, known: Collection[str]) -> None:
+    """Raise VitesseError for a family that is not one of the `known` ones."""
+    if family not in known:
+        names = " or ".join(f'"{name}"' for name in known)
+        raise VitesseError(f"The published family must be {names}, but got {family!r}.")

@@ -15,6 +15,17 @@ from vitesse.zoo.deit import (
     deit_tiny_distilled_patch16_224,
     deit_tiny_patch16_224,
 )
+from vitesse.zoo.deit_irpe import (
+    deit_base_patch16_224_ctx_product_50_shared_k,
+    deit_base_patch16_224_ctx_product_50_shared_qkv,
+    deit_small_patch16_224_ctx_cross_56_shared_k,
+    deit_small_patch16_224_ctx_euc_20_shared_k,
+    deit_small_patch16_224_ctx_product_50_shared_k,
+    deit_small_patch16_224_ctx_product_50_shared_qk,
+    deit_small_patch16_224_ctx_product_50_shared_qkv,
+    deit_small_patch16_224_ctx_quant_51_shared_k,
+    deit_tiny_patch16_224_ctx_product_50_shared_k,
+)
 from vitesse.zoo.minideit import (
     mini_deit_base_patch16_224,
     mini_deit_base_patch16_384,
@@ -42,9 +53,9 @@ class MakeArch(Protocol):
 class Figures:
     """What was published: parameters, multiply-adds, top-1 accuracy in percent on ImageNet-1k; None: not published."""
 
-    params: float
+    params: float | None
     macs: float | None
-    top1: float
+    top1: float | None
     source: str
 
 
@@ -71,7 +82,7 @@ class Model:
             "macs": counted.macs,
             "input_size": [arch.stem.channels, *arch.stem.image],
             "published": {
-                "params": int(figures.params),
+                "params": None if figures.params is None else int(figures.params),
                 "macs": None if figures.macs is None else int(figures.macs),
                 "top1": figures.top1,
                 "source": figures.source,
@@ -85,6 +96,8 @@ _TINYVIT = "README of the published TinyViT code, arXiv 2207.10666"
 _TINYVIT_1K = f"{_TINYVIT}; trained on ImageNet-1k alone ({{}} after distillation on ImageNet-22k)"
 _TINYVIT_22K = f"{_TINYVIT}; after distillation on ImageNet-22k"
 _DEIT = "DeiT paper, arXiv 2012.12877"
+_IRPE = "README of the published iRPE code, arXiv 2107.14222"
+_IRPE_NAMED = "named in the published iRPE code, arXiv 2107.14222, without figures"
 _DEIT_PVT = f"{_DEIT}; macs: PVT paper, arXiv 2102.12122"
 _DEIT_SWIN = f"{_DEIT}; macs: Swin paper, arXiv 2103.14030"
 
@@ -112,6 +125,15 @@ MODELS = (
     Model("deit", deit_tiny_distilled_patch16_224, Figures(6e6, None, 74.5, _DEIT)),
     Model("deit", deit_small_distilled_patch16_224, Figures(22e6, None, 81.2, _DEIT)),
     Model("deit", deit_base_distilled_patch16_224, Figures(87e6, None, 83.4, _DEIT)),
+    Model("deit_irpe", deit_tiny_patch16_224_ctx_product_50_shared_k, Figures(5.76e6, 1284e6, 73.7, _IRPE)),
+    Model("deit_irpe", deit_small_patch16_224_ctx_product_50_shared_k, Figures(22.09e6, 4659e6, 80.9, _IRPE)),
+    Model("deit_irpe", deit_small_patch16_224_ctx_product_50_shared_qk, Figures(22.13e6, 4706e6, 81.0, _IRPE)),
+    Model("deit_irpe", deit_small_patch16_224_ctx_product_50_shared_qkv, Figures(22.17e6, 4885e6, 81.2, _IRPE)),
+    Model("deit_irpe", deit_base_patch16_224_ctx_product_50_shared_k, Figures(86.61e6, 17684e6, 82.3, _IRPE)),
+    Model("deit_irpe", deit_base_patch16_224_ctx_product_50_shared_qkv, Figures(86.68e6, 18137e6, 82.8, _IRPE)),
+    Model("deit_irpe", deit_small_patch16_224_ctx_euc_20_shared_k, Figures(None, None, None, _IRPE_NAMED)),
+    Model("deit_irpe", deit_small_patch16_224_ctx_quant_51_shared_k, Figures(None, None, None, _IRPE_NAMED)),
+    Model("deit_irpe", deit_small_patch16_224_ctx_cross_56_shared_k, Figures(None, None, None, _IRPE_NAMED)),
     Model("minideit", mini_deit_tiny_patch16_224, Figures(3e6, None, 73.0, _MINIVIT)),
     Model("minideit", mini_deit_small_patch16_224, Figures(11e6, None, 80.9, _MINIVIT)),
     Model("minideit", mini_deit_base_patch16_224, Figures(44e6, None, 83.2, _MINIVIT)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -60,7 +61,7 @@ def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
     network = build(arch, drop_path=rates)
     shapes = {key: tuple(tensor.shape) for key, tensor in to_timm_state(network).items()}
     require_keys(weights, shapes, f"timm {name}")
-    network.to(next(iter(weights.values())).dtype).load_state_dict(_to_ours(arch, weights))
+    network.to(next(iter(weights.values())).dtype).load_state_dict(from_timm_state(arch, weights))
     set_preprocessing(network, _cfg(model))
     return network.train(model.training)
 
@@ -79,7 +80,8 @@ def to_timm_state(network: Network) -> dict[str, Tensor]:
     return theirs | ({"pos_embed": state["stem.position"][None]} if "stem.position" in state else {})
 
 
-def _to_ours(arch: Backbone, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def from_timm_state(arch: Backbone, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under timm's names, in its layout, as ours; those that timm has no name for are not in it."""
     names = _names(arch, None)
     ours = {our: weights[their] for our, their in names.items() if their in weights}
     tokens = [weights[name][0] for kind, name in _TOKENS.items() if kind in arch.stem.tokens]
