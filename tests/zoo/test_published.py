@@ -3,8 +3,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from vitesse.arch import cost
 from vitesse.nets import build
-from vitesse.zoo import deit, models
+from vitesse.zoo import deit, models, tiny_vit_5m_224, tiny_vit_11m_224, tiny_vit_21m_224
 
 KEYS = ["name", "family", "params", "macs", "input_size", "published"]
 
@@ -24,6 +25,16 @@ def test_counts_are_those_of_the_published_code() -> None:
     assert counted["deit_tiny_patch16_224"] == (5_717_416, 1_253_683_200)
     assert counted["deit_small_patch16_224"] == (22_050_664, 4_598_882_304)
     assert counted["deit_base_patch16_224"] == (86_567_656, 17_563_828_224)
+    assert counted["tiny_vit_5m_224"] == (5_392_764, 1_255_174_720)
+    assert counted["tiny_vit_11m_224"] == (10_996_972, 2_016_046_144)
+    assert counted["tiny_vit_21m_224"] == (21_198_568, 4_250_329_536)
+    assert counted["tiny_vit_21m_384"] == (21_230_488, 13_697_865_216)
+    assert counted["tiny_vit_21m_512"] == (21_268_120, 26_883_623_424)
+
+
+def test_networks_of_imagenet_22k_are_the_published_ones() -> None:
+    counts = [cost(make(classes=21841)).params for make in (tiny_vit_5m_224, tiny_vit_11m_224, tiny_vit_21m_224)]
+    assert counts == [12_082_725, 20_354_581, 33_223_825]
 
 
 def test_published_figures_stand_beside_the_counted_ones() -> None:
