@@ -26,6 +26,13 @@ def test_places_are_distances() -> None:
     assert places[1, 2, 1, 0] == 2 and (places.diagonal(dim1=0, dim2=2).diagonal(dim1=0, dim2=1) == 0).all()
 
 
+def test_the_bias_is_that_of_the_distance() -> None:
+    module, _ = filled(3)
+    bias = module.bias().view(2, 3, 3, 3, 3)
+    assert torch.equal(bias[:, 0, 2, 2, 1], module.offset_bias[:, 2 * 3 + 1])
+    assert torch.equal(module.bias(), module.offset_bias[:, offset_places(3, torch.device("cpu"))])
+
+
 @pytest.mark.parametrize("learned", [True, False])
 def test_both_ways_attend_alike(learned: bool) -> None:
     generator = torch.Generator().manual_seed(0)
