@@ -6,7 +6,7 @@ from vitesse.arch import Budget, contains, cost, largest, size, smallest
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
 from vitesse.shrink.design import LARGER, fitted, space_around, teacher_arch
-from vitesse.zoo import autoformer_tiny_space, deit_tiny_patch16_224
+from vitesse.zoo import autoformer_tiny_space, deit_tiny_patch16_224, tiny_vit_5m_224
 
 
 def seen(side: int) -> Preprocess:
@@ -31,6 +31,20 @@ def test_the_space_around_a_network_has_it_as_its_largest() -> None:
     assert contains(space, arch)
     assert cost(smallest(space)).params < cost(arch).params / 20
     assert size(space) > 10**9
+
+
+def test_the_space_around_a_hierarchical_network_has_it_as_its_largest() -> None:
+    arch = tiny_vit_5m_224()
+    space = space_around(arch)
+    assert largest(space) == arch and contains(space, arch)
+    assert cost(smallest(space)).params < cost(arch).params / 10
+    small = smallest(space)
+    assert [stage.dim for stage in small.stages] == [16, 32, 40, 80] and small.stages[2].depth == 2
+    assert small.stages[2].blocks[0].branches[0].window == 7  # of 14
+
+
+def test_any_image_fits_a_convolutional_stem() -> None:
+    assert fitted(tiny_vit_5m_224(), seen(50), classes=7).grids[0].rows == 13
 
 
 def test_a_space_is_made_to_fit_the_images_or_refused() -> None:

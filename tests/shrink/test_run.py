@@ -28,17 +28,19 @@ from vitesse.arch import (
     to_json,
 )
 from vitesse.data.load import DataSettings, Parts, load_parts
+from vitesse.data.preprocess import Preprocess
 from vitesse.deploy.runtime import OnnxRuntime
 from vitesse.errors import UsageError, VitesseError
 from vitesse.measure import Latency
-from vitesse.saved import load_network
+from vitesse.nets import build
+from vitesse.saved import load_network, save_network
 from vitesse.shrink import costing
 from vitesse.shrink import job as job_module
 from vitesse.shrink import teacher as teacher_module
 from vitesse.shrink.run import search_supernet, shrink, train, train_supernet
 from vitesse.shrink.settings import SearchSettings, SupernetSettings, TeacherSettings
 from vitesse.shrink.supernet import trained_space
-from vitesse.zoo import autoformer_tiny, from_timm
+from vitesse.zoo import autoformer_tiny, from_timm, tiny_vit
 
 WEIGHTS = "model.safetensors"
 SPACE = Backbone(
@@ -259,6 +261,28 @@ def test_a_timm_teacher_is_tuned_and_made_elastic(tmp_path: Path, monkeypatch: p
     assert result["params"] <= 30_000 < result["teacher_params"]
     assert result["teacher_name"] == "test_vit"
     assert from_json((tmp_path / "teacher/arch.json").read_text()).head.classes == 10
+
+
+def test_a_hierarchical_teacher_is_contracted(tmp_path: Path) -> None:
+    """Each candidate gathers running statistics of its own, and the result is such a network, too."""
+    arch = tiny_vit(dims=(16, 24), depths=(1, 2), heads=(1, 2), windows=(1, 1), classes=10, image=(8, 8), channels=1)
+    torch.manual_seed(0)
+    teacher = build(arch)
+    teacher.preprocess = Preprocess(size=(8, 8), channels=1, mean=(0.5,), std=(0.5,), crop=1.0)
+    teacher.class_names = tuple(str(digit) for digit in range(10))
+    save_network(teacher, tmp_path / "teacher.safetensors")
+    settings = brief(
+        budget=Budget(max_params=12_000),
+        teacher=TeacherSettings(model=str(tmp_path / "teacher.safetensors")),
+        search=SearchSettings(strategy="contraction", population=4, generations=2),
+    )
+    with opened(tmp_path / "small", settings) as folder:
+        result = shrink(settings, folder, voice=Listener().voice)
+    network = load_network(tmp_path / "small")
+    assert result["params"] == cost(network.arch).params <= 12_000
+    assert len(network.arch.stages) == 2 and contains(trained_space(tmp_path / "small"), network.arch)
+    lines = (tmp_path / "small" / "candidates.jsonl").read_text().splitlines()
+    assert {json.loads(line)["origin"] for line in lines} <= {"contraction", "exchange", "random"}
 
 
 def test_another_kind_of_teacher_needs_a_named_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

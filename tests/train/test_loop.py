@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vitesse.errors import UsageError, VitesseError
 from vitesse.train import TrainSettings
+from vitesse.train.checkpoint import load_checkpoint
 from vitesse.train.loop import Losses, Task, split
 
 Make = Callable[..., TrainSettings]
@@ -265,6 +266,17 @@ def test_rates_rise_and_fall(training: Any, settings: Make, plain_losses: Losses
     assert rates[0] == max(rates) or rates[1] == max(rates)
     assert max(rates) <= 0.01 and rates[-1] < 0.2 * max(rates) and rates[-1] >= 1e-4
     assert rates[1:] == sorted(rates[1:], reverse=True)
+
+
+def test_rates_fall_with_the_layers(training: Any, settings: Make) -> None:
+    """The rate of the head is the one that is told; the first layers learn less."""
+    start = training.network()
+    training.fit(settings(layer_decay=0.1, warmup=0, epochs=1, optimizer="sgd", weight_decay=0))
+    kept = load_checkpoint(training.checkpoint, device=torch.device("cpu"))["network"]
+    before = start.state_dict()
+    moved = [(kept[name] - before[name]).norm() for name in ("stem.proj.weight", "head.classifier.weight")]
+    assert 0 < moved[0] < 0.1 * moved[1]
+    assert training.records[0]["lr"] > 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "bit"])

@@ -22,6 +22,8 @@ from vitesse.train import TrainSettings
         ("start_lr", -1.0),
         ("warmup", 1.0),
         ("weight_decay", -0.1),
+        ("layer_decay", 0.0),
+        ("layer_decay", 1.1),
         ("clip", -1.0),
         ("accumulate", 65),
         ("precision", "fp16"),

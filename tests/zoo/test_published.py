@@ -3,8 +3,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from vitesse.arch import cost
 from vitesse.nets import build
-from vitesse.zoo import deit, models
+from vitesse.zoo import deit, models, tiny_vit_5m_224, tiny_vit_11m_224, tiny_vit_21m_224
 
 KEYS = ["name", "family", "params", "macs", "input_size", "published"]
 
@@ -28,6 +29,16 @@ def test_counts_are_those_of_the_published_code() -> None:
     assert counted["mini_deit_small_patch16_224"] == (11_450_824, 4_651_473_408)
     assert counted["mini_deit_base_patch16_224"] == (44_098_408, 17_692_925_952)
     assert counted["mini_deit_base_patch16_384"] == (44_390_248, 56_784_893_952)
+    assert counted["tiny_vit_5m_224"] == (5_392_764, 1_255_174_720)
+    assert counted["tiny_vit_11m_224"] == (10_996_972, 2_016_046_144)
+    assert counted["tiny_vit_21m_224"] == (21_198_568, 4_250_329_536)
+    assert counted["tiny_vit_21m_384"] == (21_230_488, 13_697_865_216)
+    assert counted["tiny_vit_21m_512"] == (21_268_120, 26_883_623_424)
+
+
+def test_networks_of_imagenet_22k_are_the_published_ones() -> None:
+    counts = [cost(make(classes=21841)).params for make in (tiny_vit_5m_224, tiny_vit_11m_224, tiny_vit_21m_224)]
+    assert counts == [12_082_725, 20_354_581, 33_223_825]
 
 
 def test_published_figures_stand_beside_the_counted_ones() -> None:

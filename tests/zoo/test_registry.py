@@ -75,6 +75,20 @@ def test_features_are_maps_and_nothing_is_built_beyond_them() -> None:
     assert [name for name, p in features.named_parameters() if p.grad is None] == []
 
 
+def test_features_of_a_hierarchical_network_are_those_of_its_stages() -> None:
+    features = timm.create_model("vitesse_tiny_vit_5m_224", features_only=True, img_size=64)
+    maps = features(torch.zeros(1, 3, 64, 64))
+    assert [tuple(m.shape[1:]) for m in maps] == [(64, 16, 16), (128, 8, 8), (160, 4, 4), (320, 2, 2)]
+    assert features.feature_info.reduction() == [4, 8, 16, 32]
+    early = timm.create_model("vitesse_tiny_vit_5m_224", features_only=True, out_indices=(1,), img_size=64)
+    assert len(early.model.stages) == 2
+
+
+def test_large_images_are_not_cropped() -> None:
+    assert timm.get_pretrained_cfg("vitesse_tiny_vit_21m_384").crop_pct == 1.0
+    assert timm.get_pretrained_cfg("vitesse_tiny_vit_21m_224").crop_pct == 0.875
+
+
 def test_features_by_default_are_the_last_three() -> None:
     assert len(timm.create_model(NAME, features_only=True, **SMALL)(torch.zeros(1, 3, 32, 32))) == 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import singledispatch
 
-from vitesse.arch import MLP, Attention, Backbone, Stage
+from vitesse.arch import MLP, Attention, Backbone, LocalConv, MBConv, Stage, WindowAttention
 from vitesse.report.summary import CostName, Outcome, RunSummary
 
 COST_NAMES: dict[CostName, str] = {
@@ -134,6 +134,21 @@ def told(branch: object) -> tuple[str, str]:
 @told.register
 def _(branch: Attention) -> tuple[str, str]:
     return "heads", f"{branch.heads}{'' if branch.mix is None else ' mixed'}"
+
+
+@told.register
+def _(branch: WindowAttention) -> tuple[str, str]:
+    return "heads in windows", f"{branch.heads}/{branch.window}"
+
+
+@told.register
+def _(branch: MBConv) -> tuple[str, str]:
+    return "MBConv ratio", f"{branch.ratio:g}"
+
+
+@told.register
+def _(branch: LocalConv) -> tuple[str, str]:
+    return "local kernel", str(branch.kernel)
 
 
 @told.register

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vitesse.arch import MLP, Attention, Backbone, Options, cost, resolve
+from vitesse.arch import MLP, Attention, Backbone, MBConv, Options, WindowAttention, cost, resolve
 from vitesse.errors import UsageError
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ def features(arch: Backbone) -> Array:
     price = cost(arch)
     blocks = [(stage.dim, block) for stage in arch.stages for block in stage.blocks]
     branches = [(dim, branch) for dim, block in blocks for branch in block.branches]
-    attentions = [branch for _, branch in branches if isinstance(branch, Attention)]
+    attentions = [branch for _, branch in branches if isinstance(branch, (Attention, WindowAttention))]
     return np.array(
         [
             price.params,
@@ -79,7 +79,7 @@ def features(arch: Backbone) -> Array:
             sum(dim for dim, _ in branches),
             sum(branch.heads for branch in attentions),
             sum(branch.heads * branch.head_dim for branch in attentions),
-            sum(int(dim * branch.ratio) for dim, branch in branches if isinstance(branch, MLP)),
+            sum(int(dim * branch.ratio) for dim, branch in branches if isinstance(branch, (MLP, MBConv))),
         ],
         dtype=float,
     )
