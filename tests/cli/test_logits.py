@@ -72,12 +72,13 @@ def test_it_is_sound_and_says_what_the_teacher_says(store: Path, capsys: Capture
 def test_another_teacher_is_named(store: Path, model: Path, tmp_path: Path, capsys: Captured) -> None:
     network = load_network(model)
     with torch.no_grad():
-        network.head.classifier.bias.add_(torch.arange(10) * 0.2)
+        network.head.classifier.bias[3] += 50
     save_network(network, tmp_path / "other.safetensors")
     teacher = ["--teacher", str(tmp_path / "other.safetensors")]
     assert run(["logits", "verify", str(store), "--sample", "50", *teacher]) == 1
     said = capsys.readouterr().err
     assert "must say what the teacher says" in said and "tolerance 0.0012" in said
+    assert "its weights are not those" in said
     assert run(["logits", "verify", str(store), "--sample", "50", "--tolerance", "1", *teacher]) == 0
 
 

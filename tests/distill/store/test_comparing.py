@@ -52,7 +52,7 @@ def store(tmp_path: Path, digits: Parts, request: pytest.FixtureRequest) -> Logi
 
 def test_the_same_teacher_says_the_same(store: LogitStore, digits: Parts) -> None:
     found = compare(store, Teacher(), digits, samples=500)
-    assert found.agrees and found.samples == 500 and found.same_first == 1.0
+    assert found.agrees and found.samples == 500 and found.same_first == 1.0 and found.same_weights
     assert 0 < found.mean <= found.greatest <= store.manifest.error["greatest"] + 1e-5
     assert found.tolerance == default_tolerance(store)
     assert compare(store, Teacher(), digits, samples=10**9).samples == 3 * store.samples
@@ -60,9 +60,10 @@ def test_the_same_teacher_says_the_same(store: LogitStore, digits: Parts) -> Non
 
 def test_another_teacher_is_noticed(store: LogitStore, digits: Parts) -> None:
     other = Teacher()
+    other.register_buffer("more", torch.zeros(1))
     other.turn = 0.02
     found = compare(store, other, digits, samples=200)
-    assert not found.agrees and found.greatest > found.tolerance
+    assert not found.agrees and found.greatest > found.tolerance and not found.same_weights
     assert compare(store, other, digits, samples=200, tolerance=1.0).agrees
 
 
