@@ -61,13 +61,19 @@ def test_gone_on_with_by_another_number_of_processes(tmp_path: Path, make: Make,
     assert files(tmp_path / "part") == whole
 
 
+def test_a_teacher_may_lie_elsewhere_now(make: Make) -> None:
+    store = make()
+    moved = planned(teacher={"name": "elsewhere/owl", "licence": None, "fingerprint": "abc"})
+    assert begin(store.folder, moved) == store.manifest
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
         ({"top": 6}, "top is 5, but 6"),
         ({"epochs": 3}, "epochs is 2, but 3"),
         ({"first": 1}, "first is 0, but 1"),
-        ({"teacher": {"name": "owl", "licence": "mit", "fingerprint": "xyz"}}, "teacher.fingerprint is abc, but xyz"),
+        ({"teacher": {"name": "owl", "licence": "mit", "fingerprint": "xyz"}}, "teacher is abc, but xyz"),
         ({"recipe": {"seed": 1, "augment": {"flip": 0.5}}}, "recipe.seed is 0, but 1"),
     ],
 )

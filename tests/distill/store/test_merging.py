@@ -41,7 +41,7 @@ def test_parts_may_be_cut_differently(make: Make, tmp_path: Path) -> None:
         ({"first": 1}, "in both"),
         ({"first": 3}, "missing"),
         ({"first": 2, "top": 4}, "top is 5"),
-        ({"first": 2, "teacher": {"name": "hen"}}, "teacher.name is owl"),
+        ({"first": 2, "teacher": {"name": "owl", "fingerprint": "xyz"}}, "teacher is abc"),
         ({"first": 2, "recipe": {"seed": 9}}, "recipe.seed is 0"),
         ({"first": 2, "samples": 99}, "samples is 100"),
     ],
