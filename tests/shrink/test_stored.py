@@ -21,6 +21,7 @@ from vitesse.nets import Network, build
 from vitesse.saved import save_network
 from vitesse.shrink.distilling import distill
 from vitesse.shrink.job import Job
+from vitesse.shrink.run import shrink
 from vitesse.shrink.settings import ShrinkSettings, TeacherSettings
 from vitesse.shrink.stored import Stored
 from vitesse.shrink.teacher import teaching_of
@@ -120,3 +121,24 @@ def test_a_store_of_another_teacher_or_other_data_is_refused(store: Path, teache
     settings = replace(asked(store), data=DataSettings(seed=1))
     with opened(tmp_path / "b", settings) as folder, pytest.raises(UsageError, match="written with data"):
         distill(settings, folder, student=ARCH, voice=Listener().voice)
+
+
+@pytest.mark.parametrize("store", [10], indirect=True)
+def test_shrink_reads_one_store_for_supernet_and_finish(store: Path, teacher: Network, tmp_path: Path) -> None:
+    save_network(teacher, tmp_path / "teacher.safetensors")
+    settings = brief(
+        budget=Budget(max_params=3000),
+        teacher=TeacherSettings(store=str(store), model=str(tmp_path / "teacher.safetensors")),
+        mix=MIX,
+    )
+    asked_of: list[int] = []
+    listener = Listener()
+    with pytest.MonkeyPatch.context() as patch, opened(tmp_path / "run", settings) as folder:
+        read = LogitStore.read
+        patch.setattr(
+            LogitStore, "read", lambda self, epoch, rows: (asked_of.append(epoch), read(self, epoch, rows))[1]
+        )
+        result = shrink(settings, folder, voice=listener.voice)
+        assert folder.outputs("teacher")["trained"] is False
+    assert result["params"] <= 3000 and result["teacher_test_accuracy"] is not None
+    assert set(asked_of) == {0} and len(asked_of) == 2 * 9  # an epoch each, of 9 steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,7 @@ def verify_store(options: Verify) -> None:
         f"over {sample['samples']} views, stored and live probabilities differ by {sample['greatest']:.2g} at most and by "
         f"{sample['mean']:.2g} in the mean (tolerance {sample['tolerance']:.2g}); {sample['same_first']:.1%} have the same "
         "first class"
+        + ("" if sample["same_weights"] else ", and its weights are not those that the store was written with")
     )
     if not sample["agrees"]:
         raise VitesseError(
@@ -246,14 +247,7 @@ def _compared(options: Verify, speaker: Speaker) -> dict[str, Any]:
     parts = _parts(replace(settings, size=None, channels=None), Preprocess.from_dict(recipe["preprocess"]), speaker)
     with speaker.stage("sample"):
         found = compare(store, teacher, parts, samples=options.sample, tolerance=options.tolerance)
-    return {
-        "samples": found.samples,
-        "greatest": found.greatest,
-        "mean": found.mean,
-        "same_first": found.same_first,
-        "tolerance": found.tolerance,
-        "agrees": found.agrees,
-    }
+    return asdict(found) | {"agrees": found.agrees}
 
 
 def _conclude(store: LogitStore, speaker: Speaker) -> None:

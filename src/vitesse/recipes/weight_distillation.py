@@ -30,7 +30,7 @@ def distill_digits() -> ShrinkSettings:
     """
     return ShrinkSettings(
         data=DataSettings(source="digits"),
-        teacher=TeacherSettings(train=TrainSettings(steps=700, lr=2e-3, ema=0.99, drop_path=0.1, evaluate_every=10)),
+        teacher=TeacherSettings(train=TrainSettings(steps=450, lr=2e-3, ema=0.99, drop_path=0.1, evaluate_every=10)),
         distill=DistillSettings(attention=1.0, hidden=1.0),
-        finish=TrainSettings(steps=700, lr=2e-3, ema=0.99, evaluate_every=10),
+        finish=TrainSettings(steps=450, lr=2e-3, ema=0.99, evaluate_every=10),
     )

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,12 @@ def test_a_copy_keeps_its_promise(make: Make) -> None:
     store = LogitStore.open(make().folder, check=False)
     copy = pickle.loads(pickle.dumps(store))
     assert (copy.manifest, copy._check_files) == (store.manifest, False)
+
+
+def test_reading_needs_no_torch() -> None:
+    code = "import sys, vitesse.distill.store; print({'torch', 'timm', 'accelerate'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_few_files_stay_open(make: Make) -> None:

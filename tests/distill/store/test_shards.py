@@ -203,3 +203,30 @@ def test_blocks_are_whole(make: Make, tmp_path: Path) -> None:
         for count in (7, 9, 101):
             with pytest.raises(ValueError, match="whole blocks"):
                 writer.append(np.zeros((count, 5), np.int64), np.zeros((count, 5), np.float32))
+
+
+def test_a_write_that_takes_a_part_is_gone_on_with(
+    tmp_path: Path, make: Make, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a nearly full disk does, and every system with more than 2 GiB at once."""
+    whole = files(make("whole", **SHAPE).folder)
+    opened = module._opened
+
+    class Slow:
+        def __init__(self, file: IO[bytes]) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def __enter__(self) -> Slow:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+        def write(self, data: Any) -> int:
+            return self._file.write(data[:33])
+
+    monkeypatch.setattr(module, "_opened", lambda path, size: Slow(opened(path, size)))
+    assert files(make("slow", **SHAPE).folder) == whole

@@ -13,7 +13,7 @@ from vitesse.data import Parts
 from vitesse.distill.store.reading import LogitStore
 from vitesse.distill.store.records import BOUNDS
 from vitesse.distill.store.views import recipe_of, views_of
-from vitesse.distill.store.writing import Answers
+from vitesse.distill.store.writing import Answers, fingerprint
 from vitesse.train.processes import processes
 
 # What other batches and other kernels may change of a probability, beside the rounding of what is stored.
@@ -24,13 +24,15 @@ _SLACK: Final = {"fp32": 1e-3, "bf16": 2e-2}
 class Comparison:
     """How far stored probabilities are from live ones: the greatest and the mean difference over `samples` views.
 
-    same_first: the share of views whose most probable class is the same.
+    same_first: the share of views whose most probable class is the same. same_weights: whether the teacher has the
+    weights that the store was written with.
     """
 
     samples: int
     greatest: float
     mean: float
     same_first: float
+    same_weights: bool
     tolerance: float
 
     @property
@@ -80,6 +82,7 @@ def compare(
         greatest=greatest,
         mean=mean / len(drawn),
         same_first=first / len(drawn),
+        same_weights=fingerprint(teacher) == store.manifest.teacher.get("fingerprint"),
         tolerance=default_tolerance(store) if tolerance is None else tolerance,
     )
 

@@ -72,11 +72,15 @@ class Manifest:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two stores to hold records of one kind, which epochs aside."""
+        """What must be equal for two stores to hold records of one kind, which epochs aside.
+
+        A teacher is known by its weights, wherever they lie; by its name only where its weights are not known.
+        """
         return {
             **asdict(self.layout),
             "samples": self.samples,
-            "teacher": dict(self.teacher),
+            "teacher": self.teacher.get("fingerprint") or self.teacher.get("name"),
+            "precision": self.teacher.get("precision"),
             "recipe": dict(self.recipe),
             "keys": self.keys,
         }

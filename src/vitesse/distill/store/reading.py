@@ -90,7 +90,8 @@ class LogitStore:
         """The same records as bytes, (B, record)."""
         places = np.asarray(indices, np.int64)
         tables = self._tables(epoch)
-        if len(places) and not 0 <= places.min() <= places.max() < self.samples:
+        # Seen as unsigned, a negative number is a very large one: one look finds both.
+        if len(places) and places.view(np.uint64).max() >= self.samples:
             raise UsageError(
                 f"The store {self.folder} holds samples 0 to {self.samples - 1}, but samples {places.min()} to {places.max()} "
                 "were asked for. Is it of these data?"

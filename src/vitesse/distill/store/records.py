@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -85,15 +86,19 @@ class Layout:
         return rows
 
     def decoder(self) -> Callable[[Bytes], tuple[Ints, Floats]]:
-        """Make the inverse of `encode`: from (n, width) to classes (n, K) int64 and probabilities (n, K) float32."""
+        """Make the inverse of `encode`: from (n, width) to classes (n, K) int64 and probabilities (n, K) float32.
+
+        Values are looked up in a table, which takes a third of the time of NumPy's conversion from float16.
+        """
         start, middle, _ = self.edges
         class_type, value_type = self.class_type, self.value_type
-        steps = (np.arange(_CODES + 1, dtype=np.float32) / np.float32(_CODES)) ** 2 if self.values == UINT8 else None
+        means = _bytes() if self.values == UINT8 else _halves()
+        code_type = f"<u{value_type.itemsize}"
 
         def decode(rows: Bytes) -> tuple[Ints, Floats]:
-            stored = rows[:, middle:]
-            values: Floats = stored.view(value_type).astype(np.float32) if steps is None else steps.take(stored)
-            return rows[:, start:middle].view(class_type).astype(np.int64), values
+            codes = rows[:, middle:].view(code_type)
+            # Every code means something, so none is out of bounds; "wrap" only spares the look at it.
+            return rows[:, start:middle].view(class_type).astype(np.int64), means.take(codes, mode="wrap")
 
         return decode
 
@@ -102,3 +107,16 @@ class Layout:
         if not self.seeds:
             raise UsageError("The records of this store carry no seeds of their own: its views follow from its recipe.")
         return rows[:, :SEED_BYTES].view("<i4")[:, 0].astype(np.int32)
+
+
+@functools.cache
+def _halves() -> Floats:
+    """What each of the 65,536 float16 is as float32."""
+    return np.arange(2**16, dtype="<u2").view("<f2").astype(np.float32)
+
+
+@functools.cache
+def _bytes() -> Floats:
+    """What each code of "uint8" stands for."""
+    shares: Floats = (np.arange(_CODES + 1, dtype=np.float32) / np.float32(_CODES)) ** 2
+    return shares
