@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitesse.arch import Backbone, Block, Down, Shape, buffers, largest, parameters, smallest
+from vitesse.arch import Backbone, Block, Down, largest, smallest, tensors
 from vitesse.arch.choice import options
 from vitesse.arch.sharing import open_shares
 from vitesse.nets.build import build, drop_path_rates, skeleton
@@ -40,9 +40,9 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         self.host = holding(space) if host is None else host
-        self._shapes = _tensors(self.host)
+        self._shapes = tensors(self.host)
         for end in (largest(space), smallest(space)):
-            cuts(self._shapes, _tensors(end))  # refuses a host that does not hold its space
+            cuts(self._shapes, tensors(end))  # refuses a host that does not hold its space
         depth = sum(stage.depth for stage in self.host.stages)
         # A block keeps the rate of its place in the host, however deep the subnet is (AutoFormer).
         self._rates = drop_path_rates(drop_path, depth)
@@ -87,7 +87,7 @@ class Supernet(nn.Module):
     def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Cut | None]]:
         """The network of `arch` without weights, kept for the next time, and where its weights lie in the host's."""
         if arch not in self._skeletons:
-            where = cuts(self._shapes, _tensors(arch))  # refuses what is no slice
+            where = cuts(self._shapes, tensors(arch))  # refuses what is no slice
             with torch.device("meta"):
                 plain = skeleton(arch, drop_path=self._rates_of(arch), block=self._block, down=self._down)
             self._skeletons[arch] = (plain.train(self.training), where)
@@ -151,11 +151,6 @@ def inherit(network: Network, arch: Backbone) -> Network:
     """The network of `arch` as one of its own, its weights cut from `network`'s, on the same device, for the same images."""
     small = build(arch).to(next(network.parameters()))
     small.preprocess, small.class_names = network.preprocess, network.class_names
-    weights = slice_state(network.state_dict(), _tensors(network.arch), _tensors(arch))
+    weights = slice_state(network.state_dict(), tensors(network.arch), tensors(arch))
     small.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()})
     return small.train(network.training)
-
-
-def _tensors(arch: Backbone) -> dict[str, Shape]:
-    """All that a network of `arch` stores."""
-    return parameters(arch) | buffers(arch)

@@ -69,12 +69,13 @@ def space(
     )
 
 
-def hierarchical() -> Backbone:
+def hierarchical(*, depth: int = Choice(1, 2), share: int = 1) -> Backbone:
     """A small space of TinyViT's kind, on maps that neither windows nor strides divide."""
     attention = WindowAttention(heads=Choice(1, 2), head_dim=8, window=Choice(2, 3))
     block = Block(attention, LocalConv(), MLP(ratio=Choice(1.5, 2.0)))
-    later = Stage(dim=Choice(12, 16), depth=Choice(1, 2), block=block, down=Downsample(act=Choice("relu", "gelu")))
-    first = Stage(dim=Choice(8, 12), depth=Choice(1, 2), block=Block(MBConv(ratio=Choice(1.0, 2.0), kernel=3)))
+    both: dict[str, Any] = {"depth": depth, "share": share}
+    later = Stage(dim=Choice(12, 16), block=block, down=Downsample(act=Choice("relu", "gelu")), **both)
+    first = Stage(dim=Choice(8, 12), block=Block(MBConv(ratio=Choice(1.0, 2.0), kernel=3)), **both)
     head = Head(classes=4, pool="mean", norm_first=False)
     return Backbone(stem=ConvStem(image=(36, 44)), stages=(first, later), head=head)
 
@@ -95,6 +96,7 @@ FAMILIES: dict[str, Backbone] = {
     ),
     "rectangle": space(stem={"image": (8, 24), "patch": (4, 8), "channels": 1}),
     "hierarchical": hierarchical(),
+    "hierarchical, shared weights": hierarchical(depth=2, share=Choice(1, 2)),
 }
 
 

@@ -110,7 +110,7 @@ def test_all_by_importance_changes_nothing(supernet: Supernet, images: Tensor) -
 
 def test_a_smaller_window_keeps_the_small_offsets(space: Backbone, supernet: Supernet) -> None:
     small = inherit(supernet.network, smallest(space)).state_dict()
-    name = "stages.1.blocks.0.0.op.offset_bias"
+    name = "stages.1.blocks.0.0.op.position.offset_bias"
     table = supernet.network.state_dict()[name].view(3, 4, 4)
     assert torch.equal(small[name].view(1, 2, 2), table[:1, :2, :2])
 

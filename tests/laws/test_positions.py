@@ -150,6 +150,6 @@ def test_a_bucket_that_means_something_else_is_no_slice() -> None:
 def test_a_stem_with_extra_tokens_needs_an_entry_for_them(space: Backbone) -> None:
     block = Block(Attention(heads=1, position=Choice(None, ImageRelativePosition(extra=Choice(True, False)))), MLP())
     stage = dataclasses.replace(space.stages[0], block=block)
-    with pytest.raises(ValueError, match=r"the extra tokens \('class',\) of PatchEmbed, but have no entry"):
+    with pytest.raises(ValueError, match=r"the extra tokens \('class',\) of the stem, but have no entry"):
         dataclasses.replace(space, stages=(stage,))
     dataclasses.replace(space, stem=dataclasses.replace(space.stem, tokens=()), stages=(stage,))

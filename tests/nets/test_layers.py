@@ -22,7 +22,7 @@ SCALES = {
     "stages.1.blocks.1.1.op.depthwise.norm.bias": 0.167772,
     "stages.2.down.expand.conv.weight": 0.167772,
     "stages.2.blocks.0.2.op.fc1.weight": 0.209715,
-    "stages.2.blocks.5.0.op.offset_bias": 0.64,
+    "stages.2.blocks.5.0.op.position.offset_bias": 0.64,
     "stages.3.down.expand.conv.weight": 0.64,
     "stages.3.blocks.0.0.op.proj.bias": 0.8,
     "stages.3.blocks.1.2.op.fc2.weight": 1.0,
@@ -58,4 +58,4 @@ def test_vectors_biases_and_tables_do_not_decay(network: Network) -> None:
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     decaying = {names[id(p)] for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     matrices = {name for name, p in network.named_parameters() if p.ndim > 1 and not name.endswith("offset_bias")}
-    assert decaying == matrices and "stages.1.blocks.0.0.op.offset_bias" not in decaying
+    assert decaying == matrices and "stages.1.blocks.0.0.op.position.offset_bias" not in decaying

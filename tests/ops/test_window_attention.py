@@ -28,9 +28,9 @@ def test_places_are_distances() -> None:
 
 def test_the_bias_is_that_of_the_distance() -> None:
     module, _ = filled(3)
-    bias = module.bias().view(2, 3, 3, 3, 3)
-    assert torch.equal(bias[:, 0, 2, 2, 1], module.offset_bias[:, 2 * 3 + 1])
-    assert torch.equal(module.bias(), module.offset_bias[:, offset_places(3, torch.device("cpu"))])
+    bias = module.position().view(2, 3, 3, 3, 3)
+    assert torch.equal(bias[:, 0, 2, 2, 1], module.position.offset_bias[:, 2 * 3 + 1])
+    assert torch.equal(module.position(), module.position.offset_bias[:, offset_places(3, torch.device("cpu"))])
 
 
 @pytest.mark.parametrize("learned", [True, False])
@@ -81,4 +81,4 @@ def test_places_of_inference_serve_training() -> None:
     with torch.inference_mode():
         module(x, Grid(3, 4))
     module(x, Grid(3, 4)).sum().backward()
-    assert module.offset_bias.grad is not None
+    assert module.position.offset_bias.grad is not None

@@ -74,7 +74,7 @@ def test_a_map_is_read_from_a_file(tmp_path: Path) -> None:
 def test_biases_are_interpolated_for_another_resolution() -> None:
     network = small()
     larger = with_windows(network, small(64, (1, 8, 4)).arch)
-    name = "stages.1.blocks.0.0.op.offset_bias"
+    name = "stages.1.blocks.0.0.op.position.offset_bias"
     old = network.state_dict()[name].view(1, 2, 4, 4)
     expected = functional.interpolate(old, size=(8, 8), mode="bicubic", align_corners=False).view(2, 64)
     assert torch.equal(larger.state_dict()[name], expected)

@@ -5,10 +5,9 @@ from vitesse.arch.axes import Axis as Axis
 from vitesse.arch.axes import Shape as Shape
 from vitesse.arch.axes import buffers as buffers
 from vitesse.arch.axes import parameters as parameters
+from vitesse.arch.axes import tensors as tensors
 from vitesse.arch.backbone import Backbone as Backbone
 from vitesse.arch.backbone import Block as Block
-from vitesse.arch.backbone import Head as Head
-from vitesse.arch.backbone import PatchEmbed as PatchEmbed
 from vitesse.arch.backbone import Stage as Stage
 from vitesse.arch.budget import Budget as Budget
 from vitesse.arch.choice import Choice as Choice
@@ -23,6 +22,7 @@ from vitesse.arch.convolution import LocalConv as LocalConv
 from vitesse.arch.convolution import MBConv as MBConv
 from vitesse.arch.cost import Cost as Cost
 from vitesse.arch.cost import cost as cost
+from vitesse.arch.head import Head as Head
 from vitesse.arch.mixing import HeadMix as HeadMix
 from vitesse.arch.mixing import LocalMix as LocalMix
 from vitesse.arch.mlp import MLP as MLP
@@ -30,6 +30,7 @@ from vitesse.arch.operation import Down as Down
 from vitesse.arch.operation import Grid as Grid
 from vitesse.arch.operation import LayerNorm as LayerNorm
 from vitesse.arch.operation import Operation as Operation
+from vitesse.arch.patch_embed import PatchEmbed as PatchEmbed
 from vitesse.arch.position import ImageRelativePosition as ImageRelativePosition
 from vitesse.arch.position import RelativePosition as RelativePosition
 from vitesse.arch.space import contains as contains

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
-from vitesse.arch.backbone import Backbone, Head, PatchEmbed, require_closed
+from vitesse.arch.backbone import Backbone, require_closed
 from vitesse.arch.convolution import ConvStem
+from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Operation, Table
+from vitesse.arch.patch_embed import PatchEmbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,19 @@ def _(arch: Backbone) -> dict[str, Shape]:
             sizes, streams = stage.down.sizes(before, stage.dim), {"previous": previous, "embed": _embed(s)}
             table |= _shapes(f"stages.{s}.down", stage.down.buffers(), sizes, streams)
         for b, block in enumerate(stage.blocks):
-            # Statistics go with the weights that they belong to: a block that uses another one's has none itself.
-            for k, operation in enumerate(block.branches if stage.leader(b) == b else ()):
+            leader = stage.leader(b)
+            for k, operation in enumerate(block.branches):
                 sizes, streams = operation.sizes(stage.dim), {"embed": _embed(s)}
-                table |= _shapes(f"stages.{s}.blocks.{b}.{k}", operation.buffers(), sizes, streams, within="op.")
+                axes = f"stages.{s}.blocks.{leader}.{k}"
+                for name, shape in operation.buffers().items():
+                    if leader == b or _is_own(operation, f"op.{name}", stage.own):
+                        table[f"stages.{s}.blocks.{b}.{k}.op.{name}"] = _shape(shape, sizes, streams, axes)
     return table
+
+
+def tensors(arch: object) -> dict[str, Shape]:
+    """Name and shape of all that a network of `arch` stores: parameters and buffers."""
+    return parameters(arch) | buffers(arch)
 
 
 def count(shapes: Mapping[str, Shape]) -> int:
@@ -106,7 +116,7 @@ def branch_parameters(
 def _is_own(operation: Operation, name: str, own: Sequence[str]) -> bool:
     """Whether a block that uses another one's weights has this parameter of a branch ("op.qkv.weight") for itself."""
     part, _, rest = name.partition(".")
-    role = operation.roles.get(rest.partition(".")[0], "weight") if part == "op" else "norm"
+    role = operation.role(rest.rpartition(".")[0]) if part == "op" else "norm"
     return role == "transform" or role in own
 
 

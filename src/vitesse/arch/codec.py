@@ -7,12 +7,14 @@ import json
 from typing import Any
 
 from vitesse.arch.attention import Attention
-from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, Stage
+from vitesse.arch.backbone import Backbone, Block, Stage
 from vitesse.arch.choice import Options
 from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
+from vitesse.arch.head import Head
 from vitesse.arch.mixing import HeadMix, LocalMix
 from vitesse.arch.mlp import MLP
 from vitesse.arch.operation import LayerNorm
+from vitesse.arch.patch_embed import PatchEmbed
 from vitesse.arch.position import ImageRelativePosition, RelativePosition
 from vitesse.arch.window_attention import WindowAttention
 

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, singledispatch
 
 from vitesse.arch.axes import branch_parameters, count, down_parameters, part_parameters
-from vitesse.arch.backbone import Backbone, Block, Head, PatchEmbed, require_closed
+from vitesse.arch.backbone import Backbone, Block, require_closed
 from vitesse.arch.convolution import ConvStem
+from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Grid
+from vitesse.arch.patch_embed import PatchEmbed
 
 BYTES = 4  # a float32, in which networks are measured and served unless said otherwise
 

@@ -63,7 +63,7 @@ class Operation(ABC):
     layer_scale: bool = False
     """Whether the branch ends in a learned factor for each channel."""
     roles: ClassVar[Mapping[str, Role]] = {}
-    """The role of each of its submodules that is no plain weight, by the submodule's name."""
+    """The role of each of its submodules that is no plain weight, by the submodule's name; a `norm` needs no mention."""
     residual: ClassVar[bool] = True
     """Whether its result is added to the stream; else it takes the stream's place."""
     map_only: ClassVar[bool] = False
@@ -73,6 +73,12 @@ class Operation(ABC):
     def after(self) -> Act | None:
         """The activation that follows the addition."""
         return None
+
+    @classmethod
+    def role(cls, module: str) -> Role:
+        """What the parameters of one of its modules, named within it ("qkv", "expand.norm"), are to blocks that share."""
+        inner: Role = "norm" if module.rpartition(".")[2] == "norm" else "weight"
+        return cls.roles.get(module.partition(".")[0], inner)
 
     @abstractmethod
     def axes(self) -> Table:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from vitesse.arch.choice import every, instances, require
-from vitesse.arch.operation import Grid, LayerNorm, Operation, Table
+from vitesse.arch.operation import Grid, LayerNorm, Operation, Role, Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +20,7 @@ class WindowAttention(Operation):
     """
 
     map_only: ClassVar[bool] = True
+    roles: ClassVar[Mapping[str, Role]] = {"position": "position"}
 
     heads: int
     head_dim: int = 32
@@ -40,7 +42,7 @@ class WindowAttention(Operation):
             "norm.bias": "embed",
             "qkv.weight": "three heads head_dim, embed",
             "qkv.bias": "three heads head_dim",
-            "offset_bias": "heads, window window",
+            "position.offset_bias": "heads, window window",
             "proj.weight": "embed, heads head_dim",
             "proj.bias": "embed",
         }

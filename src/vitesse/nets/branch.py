@@ -62,10 +62,12 @@ class Branch(nn.Module):
         """
         if own_parameters := [name for name, _ in self.op.named_parameters(recurse=False)]:
             raise TypeError(f"Only submodules can be borrowed, but {type(self.op).__name__} holds {own_parameters}.")
-        for name in [name for name, _ in self.op.named_children()]:
-            role = self.value.roles.get(name, "weight")
+        leaves = [name for name, module in self.op.named_modules() if name and not any(module.children())]
+        for name in leaves:
+            role = self.value.role(name)
             if role != "transform" and role not in own:
-                _borrow(self.op, lender.op, name)
+                holder, _, last = name.rpartition(".")
+                _borrow(self.op.get_submodule(holder), lender.op.get_submodule(holder), last)
         if "norm" not in own:
             _borrow(self, lender, "norm")
             if self.value.layer_scale:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vitesse.arch import Grid, WindowAttention
+from vitesse.ops.kept import kept
 
 
 class WindowSelfAttention(nn.Module):
@@ -21,7 +20,7 @@ class WindowSelfAttention(nn.Module):
         self.norm = nn.LayerNorm(embed, eps=value.inner_norm.eps)
         self.qkv = nn.Linear(embed, 3 * width)
         self.proj = nn.Linear(width, embed)
-        self.offset_bias = nn.Parameter(torch.zeros(value.heads, value.window**2))
+        self.position = OffsetBias(value.heads, value.window)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed); `grid` says how the N tokens lie on the map."""
@@ -30,13 +29,22 @@ class WindowSelfAttention(nn.Module):
         parts = x if whole else split(x, grid, window)  # (B * windows, window * window, embed)
         joint = self.qkv(self.norm(parts)).unflatten(-1, (3, self.value.heads, self.value.head_dim))
         q, k, v = joint.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, window * window, head_dim) each
-        out = attend(q, k, v, self.bias().to(q.dtype))
+        out = attend(q, k, v, self.position().to(q.dtype))
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
         return projected if whole else join(projected, grid, window)
 
-    def bias(self) -> Tensor:
+
+class OffsetBias(nn.Module):
+    """A learned bias for each head and each distance between two tokens of a window; zero at the start."""
+
+    def __init__(self, heads: int, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.offset_bias = nn.Parameter(torch.zeros(heads, window**2))
+
+    def forward(self) -> Tensor:
         """What is added to the score of each pair of a window's tokens, (heads, window * window, window * window)."""
-        places = offset_places(self.value.window, self.offset_bias.device)
+        places = offset_places(self.window, self.offset_bias.device)
         # Indexing with the (N, N) table itself computes the same and takes six times as long on a CPU.
         gathered = self.offset_bias.index_select(1, places.flatten())
         return gathered.view(-1, *places.shape)
@@ -70,20 +78,9 @@ def join(x: Tensor, grid: Grid, window: int) -> Tensor:
     return x.flatten(1, 2)
 
 
+@kept
 def offset_places(window: int, device: torch.device) -> Tensor:
     """Which entry of the table is that of each pair of tokens: |rows apart| * window + |columns apart|; (N, N)."""
-    if torch.compiler.is_compiling():
-        return _places(window, device)
-    return _kept_places(window, device)
-
-
-def _places(window: int, device: torch.device) -> Tensor:
     place = torch.arange(window * window, device=device)
     row, column = place // window, place % window
     return (row[:, None] - row).abs() * window + (column[:, None] - column).abs()
-
-
-@lru_cache(maxsize=32)
-def _kept_places(window: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False), torch.no_grad():  # a tensor of inference mode could not be used in training later
-        return _places(window, device)

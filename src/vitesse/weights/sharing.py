@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vitesse.arch import Backbone, parameters
+from vitesse.arch import Backbone, tensors
 from vitesse.errors import VitesseError
 
 
@@ -18,9 +18,9 @@ def plain_of(arch: Backbone) -> Backbone:
 
 
 def lenders(arch: Backbone) -> dict[str, str]:
-    """For each parameter of the network whose blocks share nothing the name under which `arch` has it."""
-    held = parameters(arch)
-    return {name: name if name in held else _lender(name, arch) for name in parameters(plain_of(arch))}
+    """For each tensor of the network whose blocks share nothing the name under which `arch` has it."""
+    held = tensors(arch)
+    return {name: name if name in held else _lender(name, arch) for name in tensors(plain_of(arch))}
 
 
 def _lender(name: str, arch: Backbone) -> str:
@@ -43,13 +43,17 @@ def sharers(arch: Backbone) -> dict[str, list[str]]:
 
 def from_first(state: Mapping[str, Tensor], arch: Backbone) -> dict[str, Tensor]:
     """The weights of `arch` out of those of its plain twin: of what blocks share, the first block's of each group."""
-    return {name: state[name] for name in parameters(arch) if name in state}
+    return {name: state[name] for name in tensors(arch) if name in state}
 
 
 def from_mean(state: Mapping[str, Tensor], arch: Backbone) -> dict[str, Tensor]:
     """The weights of `arch` out of those of its plain twin: of what blocks share, the mean over the group."""
-    means = {name: torch.stack([state[user] for user in users]).mean(0) for name, users in sharers(arch).items()}
+    means = {name: _mean([state[user] for user in users]) for name, users in sharers(arch).items()}
     return from_first(state, arch) | {name: mean for name, mean in means.items() if name in state}
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    return torch.stack(tensors).double().mean(0).to(tensors[0].dtype)  # counters are whole numbers
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ _BLOCK = {
     "0.op.norm": "attn.norm",
     "0.op.qkv": "attn.qkv",
     "0.op.proj": "attn.proj",
-    "0.op.offset_bias": "attn.attention_biases",
+    "0.op.position.offset_bias": "attn.attention_biases",
     "1.op.depthwise": "local_conv",
     "2.norm": "mlp.norm",
     "2.op.fc1": "mlp.fc1",
