@@ -36,6 +36,7 @@ class Supernet(nn.Module):
         self.space = space
         self.host = largest(space) if host is None else host
         self._shapes = _tensors(self.host)
+        self._counts = bool(buffers(self.host))
         for end in (largest(space), smallest(space)):
             cuts(self._shapes, _tensors(end))  # refuses a host that does not hold its space
         depth = sum(stage.depth for stage in self.host.stages)
@@ -77,7 +78,10 @@ class Supernet(nn.Module):
         return own
 
     def _state(self) -> dict[str, Tensor]:
-        return dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+        state: dict[str, Tensor] = dict(self.network.named_parameters())
+        if self._counts:  # looking through all modules once more takes a while
+            state |= dict(self.network.named_buffers())
+        return state
 
     def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Cut | None]]:
         """The network of `arch` without weights, kept for the next time, and where its weights lie in the host's."""
