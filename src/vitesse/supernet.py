@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitesse.arch import Backbone, Block, Down, largest, smallest, tensors
+from vitesse.arch import Backbone, Block, Down, buffers, largest, smallest, tensors
 from vitesse.arch.choice import options
 from vitesse.arch.sharing import open_shares
 from vitesse.nets.build import build, drop_path_rates, skeleton
@@ -41,6 +41,7 @@ class Supernet(nn.Module):
         self.space = space
         self.host = holding(space) if host is None else host
         self._shapes = tensors(self.host)
+        self._counts = bool(buffers(self.host))
         for end in (largest(space), smallest(space)):
             cuts(self._shapes, tensors(end))  # refuses a host that does not hold its space
         depth = sum(stage.depth for stage in self.host.stages)
@@ -82,7 +83,10 @@ class Supernet(nn.Module):
         return own
 
     def _state(self) -> dict[str, Tensor]:
-        return dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+        state: dict[str, Tensor] = dict(self.network.named_parameters())
+        if self._counts:  # looking through all modules once more takes a while
+            state |= dict(self.network.named_buffers())
+        return state
 
     def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Cut | None]]:
         """The network of `arch` without weights, kept for the next time, and where its weights lie in the host's."""
