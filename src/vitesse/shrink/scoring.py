@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vitesse.arch import Backbone
 from vitesse.data.part import Batch, Part
 from vitesse.search.racing import race
+from vitesse.shrink.subnets import Subnets
 from vitesse.supernet import Supernet
-from vitesse.tasks.classification import correct
 from vitesse.train.processes import Accelerator, autocast
 
 KEEP = 10  # a candidate is scored to the end while it may be among the best so many: evolution's parents
@@ -24,7 +23,7 @@ class Scorer:
     def __init__(
         self, supernet: Supernet, part: Part, *, accelerator: Accelerator, batch: int, z: float, precision: str
     ) -> None:
-        self.supernet = supernet.to(accelerator.device).eval()
+        self.subnets = Subnets(supernet.to(accelerator.device))
         self.accelerator, self.z, self.precision = accelerator, z, precision
         # A race needs several looks; the images of one look run as one batch.
         size = max(1, min(batch, -(-len(part) // 4) if z else batch))
@@ -36,10 +35,14 @@ class Scorer:
 
     def __call__(self, archs: Sequence[Backbone]) -> list[float]:
         """The accuracy of each architecture in [0, 1]; an estimate for those that fell far behind early."""
+        self.subnets.keep(archs)
         if self.z:
             return race(self._right, archs, self.blocks, keep=KEEP, z=self.z)
-        return [float(np.concatenate([self._right(arch, block) for block in self.blocks]).mean()) for arch in archs]
+        hits = [self._right(archs, block) for block in self.blocks]
+        return [float(np.concatenate(own).mean()) for own in zip(*hits, strict=True)]
 
-    def _right(self, arch: Backbone, block: Batch) -> NDArray[np.bool_]:
-        with autocast(self.precision, self.accelerator), torch.inference_mode():
-            return correct(lambda images: self.supernet(images, arch), block, self.accelerator.device)
+    def _right(self, archs: Sequence[Backbone], block: Batch) -> list[NDArray[np.bool_]]:
+        """For each architecture and each image of the block, whether it has it right."""
+        with autocast(self.precision, self.accelerator):
+            logits = self.subnets.logits(archs, block.images)
+        return [(each.argmax(-1) == block.labels).cpu().numpy() for each in logits]
