@@ -90,7 +90,8 @@ def naive(supernet: Supernet, job: Job, *parts: Part) -> Score:
     passes = [_pass(supernet, source, set(part.names), preprocess) for part in parts]
 
     def score(archs: Sequence[Backbone]) -> list[float]:
-        return [[accuracy(arch) for arch in archs] for accuracy in passes].pop(0)
+        every = [[accuracy(arch) for accuracy in passes] for arch in archs]
+        return [first for first, *_ in every]
 
     return score
 
