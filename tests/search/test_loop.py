@@ -6,10 +6,11 @@ import signal
 
 import optuna
 import pytest
+import sqlalchemy
 
 from vitesse.arch import cost, smallest
 from vitesse.errors import UsageError, VitesseError
-from vitesse.search import Evolution, RandomSearch, read_candidates, search, within
+from vitesse.search import Evolution, RandomSearch, read_candidates, search, study, within
 
 SMALL = Evolution(population=8, parents=3, mutants=4, crossovers=3)
 
@@ -63,6 +64,14 @@ def test_a_finished_search_scores_nothing_again_and_can_be_prolonged(toy, tmp_pa
     assert len(asked) == 8
 
 
+def _kill_among_values(connection, cursor, statement, *rest) -> None:
+    """Kill this process when the values of the second generation are written, and its attributes are not."""
+    if statement.startswith("INSERT INTO trial_values"):
+        [count] = cursor.execute("SELECT count(*) FROM trials").fetchone()
+        if count == 2 * 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _killed(toy, place, moment: str) -> None:
     """Run a search in a process that kills itself in its second generation."""
     told = []
@@ -73,7 +82,10 @@ def _killed(toy, place, moment: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return toy.score(archs)
 
-    if moment == "recording":
+    if moment == "rows":
+        sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", _kill_among_values)
+    if moment == "trials":  # a storage that is no database: Optuna records one by one
+        study.SCHEMA = "another"
         add = optuna.Study.add_trial
 
         def mortal(self, *args, **kwargs):
@@ -86,7 +98,7 @@ def _killed(toy, place, moment: str) -> None:
     run(toy, place, score=score)
 
 
-@pytest.mark.parametrize(("moment", "left"), [("scoring", 8), ("recording", 11)])
+@pytest.mark.parametrize(("moment", "left"), [("scoring", 8), ("rows", 8), ("trials", 11)])
 def test_a_killed_search_ends_as_if_it_had_not_been(toy, tmp_path, moment, left) -> None:
     whole = run(toy, tmp_path / "whole")
     victim = multiprocessing.get_context("fork").Process(target=_killed, args=(toy, tmp_path, moment))

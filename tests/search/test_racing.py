@@ -22,9 +22,10 @@ def setup(toy, accuracies, *, images: int, seed: int = 0):
     }
     asked = dict.fromkeys(archs, 0)
 
-    def evaluate(arch, block):
-        asked[arch] += len(block)
-        return right[arch][block]
+    def evaluate(archs, block):
+        for arch in archs:
+            asked[arch] += len(block)
+        return [right[arch][block] for arch in archs]
 
     return archs, right, asked, evaluate
 
@@ -55,9 +56,10 @@ def test_the_dropped_never_reach_a_finisher_even_after_an_easy_start(toy) -> Non
     for hits in right.values():
         hits[500:] = False  # all fail on the later blocks, so early accuracies are far too high
 
-    def evaluate(arch, block):
-        asked[arch] += len(block)
-        return right[arch][block]
+    def evaluate(archs, block):
+        for arch in archs:
+            asked[arch] += len(block)
+        return [right[arch][block] for arch in archs]
 
     scores = race(evaluate, archs, blocks(1000, 100), keep=1, z=2.0)
     finished = [score for arch, score in zip(archs, scores, strict=True) if asked[arch] == 1000]
@@ -74,7 +76,7 @@ def test_a_survivor_that_falls_behind_stays_ahead_of_the_dropped(toy) -> None:
     fading = np.r_[np.ones(300, dtype=bool), np.zeros(100, dtype=bool)]
     poor = np.r_[np.zeros(20, dtype=bool), np.ones(380, dtype=bool)]  # worse at first only
     right = dict(zip(archs, (steady, fading, poor), strict=True))
-    scores = race(lambda arch, block: right[arch][block], archs, blocks(images, 100), keep=1, z=1.0)
+    scores = race(lambda some, block: [right[arch][block] for arch in some], archs, blocks(images, 100), keep=1, z=1.0)
     assert scores[0] == 1.0
     assert scores[2] < 0.95  # dropped after the first block
     assert scores[1] == pytest.approx(0.75)
@@ -94,11 +96,11 @@ def test_one_image_drops_nobody(toy) -> None:
 
 
 def test_nobody_races_for_nothing() -> None:
-    assert race(lambda arch, block: np.ones(1, dtype=bool), [], [0], keep=1) == []
+    assert race(lambda archs, block: [], [], [0], keep=1) == []
 
 
 @pytest.mark.parametrize("wrong", [{"keep": 0}, {"z": 0.0}, {"blocks": []}])
 def test_settings_are_checked(wrong) -> None:
     settings = {"blocks": [0], "keep": 1, "z": 1.0, **wrong}
     with pytest.raises(UsageError, match="A race needs"):
-        race(lambda arch, block: np.ones(1, dtype=bool), [], settings.pop("blocks"), **settings)
+        race(lambda archs, block: [], [], settings.pop("blocks"), **settings)

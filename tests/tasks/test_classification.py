@@ -15,7 +15,7 @@ from vitesse.data.load import Parts
 from vitesse.data.part import Batch
 from vitesse.losses.classification import cross_entropy, distillation
 from vitesse.supernet import Supernet
-from vitesse.tasks.classification import accuracy, correct, one_subnet, plain, sandwich
+from vitesse.tasks.classification import accuracy, one_subnet, plain, sandwich
 from vitesse.tasks.teaching import Teaching
 
 SPACE = Backbone(
@@ -29,7 +29,6 @@ SPACE = Backbone(
     ),
     head=Head(classes=10),
 )
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +122,3 @@ def test_accuracy_counts_every_image_once(parts: Parts) -> None:
     found = accuracy(favourite.to(accelerator.device), parts.search, accelerator=accelerator, batch=100)
     threes = int((parts.search.labels == 3).sum())
     assert (found.correct, found.total) == (threes, len(parts.search)) and 0.05 < found.value < 0.15
-
-
-def test_correct_image_by_image(batch: Batch) -> None:
-    logits = torch.nn.functional.one_hot(batch.labels, 10).float()
-    assert correct(lambda images: logits, batch, CPU).all()
-    hits = correct(lambda images: logits.roll(1, 0), batch, CPU)
-    assert hits.tolist() == (batch.labels == batch.labels.roll(1)).tolist() and not hits.all()

@@ -15,7 +15,7 @@ B = TypeVar("B")
 
 
 def race(
-    evaluate: Callable[[Backbone, B], NDArray[np.bool_]],
+    evaluate: Callable[[Sequence[Backbone], B], Sequence[NDArray[np.bool_]]],
     archs: Sequence[Backbone],
     blocks: Sequence[B],
     *,
@@ -24,9 +24,10 @@ def race(
 ) -> list[float]:
     """The accuracy of each architecture, in their order: exact for the finishers, an estimate for those dropped.
 
-    `evaluate(arch, block)` says for each image of a block whether the network has it right, always in one order. After
-    each block a candidate is dropped when it is more than `z` standard errors below the `keep`-th best one, by their
-    paired difference on the images so far. At z = 1.5 about three quarters of the images are used.
+    `evaluate(archs, block)` says for each network and each image of a block whether it has it right, always in one order;
+    it is given all that still run, so that it can share work among them. After each block a candidate is dropped when
+    it is more than `z` standard errors below the `keep`-th best one, by their paired difference on the images so far.
+    At z = 1.5 about three quarters of the images are used.
 
     A dropped candidate's estimate is its rival's score less their paired difference when it was dropped, so that
     an easy first block flatters nobody. It is never as high as the score of any candidate that ran to the end.
@@ -40,8 +41,8 @@ def race(
     running = list(range(len(archs)))
     dropped: list[tuple[int, int, float]] = []  # (candidate, its rival, how far below), in the order of dropping
     for number, block in enumerate(blocks):
-        for place in running:
-            hits[place].append(np.asarray(evaluate(archs[place], block), dtype=bool))
+        for place, right_ones in zip(running, evaluate([archs[place] for place in running], block), strict=True):
+            hits[place].append(np.asarray(right_ones, dtype=bool))
         if number + 1 == len(blocks) or len(running) <= keep:
             continue
         right = {place: np.concatenate(hits[place]).astype(float) for place in running}  # (images so far,)

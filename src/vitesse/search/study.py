@@ -24,6 +24,7 @@ from vitesse.arch import Backbone, from_json, picks, to_json
 from vitesse.errors import UsageError, VitesseError
 from vitesse.search.candidate import Candidate
 from vitesse.search.genome import Genes, genes
+from vitesse.search.rows import SCHEMA, Rows
 
 NAME = "search"
 PATIENCE_S = 60  # how long one process waits while another one writes to the same SQLite file
@@ -57,10 +58,11 @@ class Study:
         self._names = tuple(costs)
         self._table = genes(space)
         self._space = space
+        opened = _open(storage)
         with quiet():
             # Candidates come from a strategy, so this sampler is never asked; it is named so that no default matters.
             self._study = optuna.create_study(
-                storage=_open(storage),
+                storage=opened,
                 study_name=NAME,
                 directions=directions(len(self._names)),
                 sampler=optuna.samplers.RandomSampler(seed=0),
@@ -71,6 +73,9 @@ class Study:
         with warnings.catch_warnings():  # experimental in Optuna; only the dashboard shows these names
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(["score", *self._names])
+        self._rows: Rows | None = None  # through Optuna's proxy, or into tables of another form, trials go one by one
+        if isinstance(opened, optuna.storages.RDBStorage) and opened.get_current_version() == SCHEMA:
+            self._rows = Rows(opened, NAME)
 
     def enter(self, seed: int, settings: str) -> None:
         """Begin the search of this seed or go on with it; UsageError where it began with other settings."""
@@ -82,18 +87,22 @@ class Study:
 
     def add(self, candidates: Sequence[Candidate], *, seed: int) -> None:
         """Record candidates that were scored."""
-        for candidate in candidates:
-            params, distributions = _decisions(self._space, candidate.arch, self._table)
-            attrs = {
-                "arch": to_json(candidate.arch),
-                "origin": candidate.origin,
-                "generation": candidate.generation,
-                "seed": seed,
-            }
-            values = [candidate.score, *(candidate.costs[name] for name in self._names)]
-            self._study.add_trial(
-                create_trial(values=values, params=params, distributions=distributions, user_attrs=attrs)
-            )
+        trials = [self._trial(candidate, seed) for candidate in candidates]
+        if self._rows is None:
+            self._study.add_trials(trials)
+        elif trials:
+            self._rows.append(trials)
+
+    def _trial(self, candidate: Candidate, seed: int) -> FrozenTrial:
+        params, distributions = _decisions(self._space, candidate.arch, self._table)
+        attrs = {
+            "arch": to_json(candidate.arch),
+            "origin": candidate.origin,
+            "generation": candidate.generation,
+            "seed": seed,
+        }
+        values = [candidate.score, *(candidate.costs[name] for name in self._names)]
+        return create_trial(values=values, params=params, distributions=distributions, user_attrs=attrs)
 
     def _trials(self, seed: int | None) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -13,8 +12,8 @@ from vitesse.arch import Backbone, buffers
 from vitesse.data.part import Batch, Part
 from vitesse.search.racing import race
 from vitesse.shrink.job import Job
+from vitesse.shrink.subnets import CalibratedSubnets, Subnets
 from vitesse.supernet import Supernet
-from vitesse.tasks.classification import correct
 from vitesse.train.processes import Accelerator, autocast
 
 KEEP = 10  # a candidate is scored to the end while it may be among the best so many: evolution's parents
@@ -40,13 +39,14 @@ class Scorer:
         precision: str,
         calibration: Iterable[Tensor] = (),
     ) -> None:
-        self.supernet = supernet.to(accelerator.device).eval()
+        supernet = supernet.to(accelerator.device).eval()
+        self.subnets: Subnets | CalibratedSubnets = Subnets(supernet)
+        if buffers(supernet.host):
+            self.subnets = CalibratedSubnets(supernet, [images.to(accelerator.device) for images in calibration])
         self.accelerator, self.z, self.precision = accelerator, z, precision
         # A race needs several looks; the images of one look run as one batch.
         size = max(1, min(batch, -(-len(part) // 4) if z else batch))
         self.blocks = [self._on_device(one) for one in part.batches(size)]
-        self.calibration = [images.to(accelerator.device) for images in calibration]
-        self.statistics: dict[Backbone, dict[str, Tensor]] = {}
 
     def _on_device(self, batch: Batch) -> Batch:
         device = self.accelerator.device
@@ -55,15 +55,17 @@ class Scorer:
     def __call__(self, archs: Sequence[Backbone]) -> list[float]:
         """The accuracy of each architecture in [0, 1]; an estimate for those that fell far behind early."""
         with autocast(self.precision, self.accelerator):
-            self.statistics = {arch: self.supernet.statistics(arch, self.calibration) for arch in archs}
-        if self.z:
-            return race(self._right, archs, self.blocks, keep=KEEP, z=self.z)
-        return [float(np.concatenate([self._right(arch, block) for block in self.blocks]).mean()) for arch in archs]
+            self.subnets.keep(archs)
+            if self.z:
+                return race(self._right, archs, self.blocks, keep=KEEP, z=self.z)
+            hits = [self._right(archs, block) for block in self.blocks]
+        return [float(np.concatenate(own).mean()) for own in zip(*hits, strict=True)]
 
-    def _right(self, arch: Backbone, block: Batch) -> NDArray[np.bool_]:
-        with autocast(self.precision, self.accelerator), torch.inference_mode():
-            own = self.statistics[arch]
-            return correct(lambda images: self.supernet(images, arch, statistics=own), block, self.accelerator.device)
+    def _right(self, archs: Sequence[Backbone], block: Batch) -> list[NDArray[np.bool_]]:
+        """For each architecture and each image of the block, whether it has it right."""
+        return [
+            (logits.argmax(-1) == block.labels).cpu().numpy() for logits in self.subnets.logits(archs, block.images)
+        ]
 
 
 def calibration(job: Job, supernet: Supernet) -> list[Tensor]:

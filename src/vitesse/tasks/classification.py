@@ -8,9 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitesse.arch import Backbone
@@ -62,14 +60,6 @@ def sandwich(ends: tuple[Backbone, Backbone], draw: Draw, teaching: Teaching, *,
             yield distillation(supernet(batch.images, arch), guide)
 
     return losses
-
-
-@torch.inference_mode()
-def correct(forward: Forward, batch: Batch, device: torch.device) -> NDArray[np.bool_]:
-    """For each image of the batch, whether the class with the greatest logit is its label; (B,)."""
-    hits = forward(batch.images.to(device)).argmax(-1) == batch.labels.to(device)
-    right: NDArray[np.bool_] = hits.cpu().numpy()
-    return right
 
 
 @torch.inference_mode()
