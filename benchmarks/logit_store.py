@@ -367,7 +367,7 @@ def stepping(rounds: int, place: Path) -> list[Row]:
         answer = context.Queue()
         child = context.Process(target=peak, args=(place / "step", name == "live", answer))
         child.start()
-        memory[name] = answer.get()
+        memory[name] = answer.get(timeout=600)
         child.join()
     return [
         {
@@ -383,7 +383,7 @@ def stepping(rounds: int, place: Path) -> list[Row]:
 
 def main() -> None:
     args, before = options(__doc__), conditions()
-    count, rounds = (10_000, 1) if args.quick else (100_000, 3)
+    count, rounds = (10_000, 1) if args.quick else (50_000, 3)
     rows: list[Row] = []
     each: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as held:
