@@ -22,8 +22,13 @@ Row = Mapping[str, Any]
 PACKAGES = ("torch", "timm", "optuna", "numpy", "pillow", "scikit-learn")
 
 
-def options(doc: str | None, *, folder: bool = False) -> argparse.Namespace:
-    """Read the command line; one thread from here on, so that figures of busy machines still compare."""
+def options(
+    doc: str | None, *, folder: bool = False, more: Mapping[str, Mapping[str, Any]] | None = None
+) -> argparse.Namespace:
+    """Read the command line; one thread from here on, so that figures of busy machines still compare.
+
+    more: a script's own options, by name.
+    """
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smaller run, under a minute, to see that it works")
     parser.add_argument("--json", type=Path, help="also write conditions and rows into this file")
@@ -31,6 +36,8 @@ def options(doc: str | None, *, folder: bool = False) -> argparse.Namespace:
         parser.add_argument(
             "--out", type=Path, required=True, help="folder of the run; started again, it goes on there"
         )
+    for name, how in (more or {}).items():
+        parser.add_argument(f"--{name}", **how)
     torch.set_num_threads(1)
     return parser.parse_args()
 

@@ -83,3 +83,13 @@ def test_an_operation_without_a_drawing_of_its_own_is_a_plain_bar() -> None:
 
     made = wing(Mixer(), 96)
     assert (made.width, made.cells, made.label) == (96, 1, "Mixer")
+
+
+def test_blocks_that_share_weights_stand_in_one_bracket() -> None:
+    shared = vit(Stage(dim=96, depth=6, block=BLOCKS[0], share=3))
+    brackets = [item for item in drawn(shared).iter("path") if item.get("class") == "group"]
+    assert [item.find("title").text for item in brackets] == [  # type: ignore[union-attr]
+        "blocks 1 to 3 share their weights",
+        "blocks 4 to 6 share their weights",
+    ]
+    assert not [item for item in drawn(SMALL).iter("path") if item.get("class") == "group"]
