@@ -10,7 +10,7 @@ own processor time.
 Accuracy: the digits, about 30,000 parameters. One teacher for all seeds, deep and wide enough that sharing by two brings
 it to that size. For each seed networks taught by it with the same number of steps: `shared`, with its shared weights
 begun by the first of each group; `mixed`, the same with maps over the heads; `smaller`, a network of the same depth
-whose blocks do not share, from nothing, as wide as the same parameters allow. Taught by labels and logits, or by weight
+whose blocks do not share, cut out of the teacher, as wide as the same parameters allow. Taught by labels and logits, or by weight
 distillation, too (relations of q, k, v and of hidden states). Test accuracy, mean and deviation over the seeds.
 """
 
@@ -186,7 +186,7 @@ def one_seed(seed: int, *, out: Path, teacher_file: Path, quick: bool) -> list[R
             seed, str(teacher_file), TEACHINGS[name], mix="heads" if way == "mixed" else "none", quick=quick
         )
         job = quiet_job(settings, out / f"seed{seed}" / f"{way}-{name}")
-        start, arch = None, smaller(most) if way == "smaller" else multiplexed(teacher.arch, settings.multiplex)
+        start, arch = teacher, smaller(most) if way == "smaller" else multiplexed(teacher.arch, settings.multiplex)
         if way != "smaller":
             job.do("multiplex", partial(begun, job, teacher, arch))
             start = load_network(job.path(START))

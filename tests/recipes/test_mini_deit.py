@@ -18,6 +18,6 @@ def test_the_published_hyperparameters(name: str) -> None:
     assert (train.weight_decay, train.clip, train.ema) == (0.05, 0.0, 0.0)
     assert train.drop_path == (0.1 if name == "mini_deit_base" else 0.0)
     assert (recipe.mix.mixup, recipe.mix.cutmix, recipe.mix.smoothing) == (0.8, 1.0, 0.1)
-    assert (recipe.teacher.weight, recipe.teacher.temperature) == (1.0, 1.0)
+    assert (recipe.distill.labels, recipe.distill.logits, recipe.distill.temperature) == (0.0, 1.0, 1.0)
     assert timm.is_model(recipe.teacher.model) and timm.get_pretrained_cfg(recipe.teacher.model) is not None
     assert arch_named(f"{name}_patch16_224").stages[0].share == 2  # what it is a recipe for

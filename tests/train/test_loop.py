@@ -340,3 +340,16 @@ def test_an_epoch_has_the_batches_that_were_promised(training: Any, settings: Ma
 def test_an_unknown_optimizer(training: Any, settings: Make) -> None:
     with pytest.raises(UsageError, match="optimizer must be a name that timm knows, but got 'adamx'"):
         training.fit(settings(optimizer="adamx"))
+
+
+def test_statistics_that_are_frozen_stay(training, settings) -> None:
+    def with_norm() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2))
+
+    begun = with_norm()
+    kept = training.fit(settings(epochs=1, frozen_statistics=True), network=with_norm())
+    assert torch.equal(kept[1].running_mean, begun[1].running_mean) and not torch.equal(kept[1].weight, begun[1].weight)
+    training.checkpoint.unlink()
+    moved = training.fit(settings(epochs=1), network=with_norm())
+    assert not torch.equal(moved[1].running_mean, begun[1].running_mean)

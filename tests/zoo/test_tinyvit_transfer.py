@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional
 
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.zoo.tinyvit import tiny_vit
-from vitesse.zoo.tinyvit_transfer import class_map, mapped_head, mapped_logits, read_class_map, with_windows
+from vitesse.zoo.tinyvit_transfer import class_map, mapped_head, mapped_logits, read_class_map
 
 
 def small(image: int = 32, windows: tuple[int, ...] = (1, 4, 2), classes: int = 6) -> Network:
@@ -69,25 +67,3 @@ def test_a_map_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "map.txt").write_text("3\nx\n")
     with pytest.raises(VitesseError, match="one integer a line"):
         read_class_map(tmp_path / "map.txt")
-
-
-def test_biases_are_interpolated_for_another_resolution() -> None:
-    network = small()
-    larger = with_windows(network, small(64, (1, 8, 4)).arch)
-    name = "stages.1.blocks.0.0.op.position.offset_bias"
-    old = network.state_dict()[name].view(1, 2, 4, 4)
-    expected = functional.interpolate(old, size=(8, 8), mode="bicubic", align_corners=False).view(2, 64)
-    assert torch.equal(larger.state_dict()[name], expected)
-    assert larger(torch.rand(1, 3, 64, 64)).shape == (1, 6)
-    same = with_windows(network, network.arch)
-    images = torch.rand(1, 3, 32, 32)
-    assert torch.equal(same(images), network(images))
-
-
-def test_no_other_difference_is_allowed() -> None:
-    network = small()
-    with pytest.raises(VitesseError, match="windows alone"):
-        with_windows(network, small(classes=7).arch)
-    stem = replace(network.arch.stem, act="relu")
-    with pytest.raises(VitesseError, match="windows alone"):
-        with_windows(network, replace(network.arch, stem=stem))

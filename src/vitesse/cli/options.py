@@ -21,6 +21,8 @@ Recipe = Literal[
     "tiny_vit_5m_22kto1k",
     "tiny_vit_11m_22kto1k",
     "tiny_vit_21m_22kto1k",
+    "tiny_vit_21m_384",
+    "tiny_vit_21m_512",
     "distill_digits",
 ]
 

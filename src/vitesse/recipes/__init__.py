@@ -9,7 +9,7 @@ from functools import partial
 from vitesse.errors import UsageError
 from vitesse.recipes.autoformer import autoformer_imagenet
 from vitesse.recipes.mini_deit import mini_deit_imagenet
-from vitesse.recipes.tiny_vit import tiny_vit_22k, tiny_vit_22kto1k
+from vitesse.recipes.tiny_vit import tiny_vit_21m_larger, tiny_vit_22k, tiny_vit_22kto1k
 from vitesse.recipes.weight_distillation import distill_digits
 from vitesse.shrink.settings import ShrinkSettings
 
@@ -26,6 +26,8 @@ RECIPES: dict[str, Callable[[], ShrinkSettings]] = {
     "tiny_vit_5m_22kto1k": partial(tiny_vit_22kto1k, "5m"),
     "tiny_vit_11m_22kto1k": partial(tiny_vit_22kto1k, "11m"),
     "tiny_vit_21m_22kto1k": partial(tiny_vit_22kto1k, "21m"),
+    "tiny_vit_21m_384": partial(tiny_vit_21m_larger, 384),
+    "tiny_vit_21m_512": partial(tiny_vit_21m_larger, 512),
     "distill_digits": distill_digits,
 }
 

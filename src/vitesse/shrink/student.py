@@ -16,6 +16,7 @@ from vitesse.shrink.design import fitted
 from vitesse.shrink.job import Job
 from vitesse.zoo import arch_named, from_timm
 from vitesse.zoo.published import MODELS
+from vitesse.zoo.resolution import at_resolution
 
 Student = str | Backbone | Network
 
@@ -35,11 +36,17 @@ def student_named(name: str) -> Backbone | Network:
 
 
 class Starting:
-    """The student of a run: `network` where it has weights to start from. To be made before the data are read."""
+    """The student of a run: `network` where it has weights to start from. To be made before the data are read.
+
+    Where the settings ask for images of another size than the network's, what it learned by place is interpolated.
+    """
 
     def __init__(self, job: Job, student: Student) -> None:
         self.job = job
         self.found = student_named(student) if isinstance(student, str) else student
+        side = job.settings.data.size
+        if isinstance(self.found, Network) and side is not None and self.found.arch.stem.image != (side, side):
+            self.found = at_resolution(self.found, (side, side))
         self.network = self.found if isinstance(self.found, Network) else None
         if self.network is not None and self.network.preprocess is not None and job.store is None:
             job.preprocess = self.network.preprocess

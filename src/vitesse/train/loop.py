@@ -17,6 +17,7 @@ from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitesse.errors import UsageError, VitesseError
 from vitesse.train.checkpoint import load_checkpoint, save_checkpoint
@@ -92,7 +93,8 @@ class _Run:
     ) -> None:
         self.settings, self.task, self.checkpoint, self.watch = settings, task, checkpoint, watch
         self.accelerator: Accelerator = processes()
-        self.network = network.to(self.accelerator.device).train()
+        self.network = network.to(self.accelerator.device)
+        self._learning()
         require_optimizer(settings.optimizer)
         self.optimizer = create_optimizer_v2(
             network,
@@ -154,6 +156,13 @@ class _Run:
                 return
             yield loss
 
+    def _learning(self) -> None:
+        """Training mode, but for running statistics that are to stay."""
+        self.network.train()
+        for layer in self.network.modules() if self.settings.frozen_statistics else ():
+            if isinstance(layer, _BatchNorm):
+                layer.eval()
+
     def mean_loss(self) -> float:
         """The mean loss since the last look; VitesseError where it is not finite."""
         value = float(self.loss_sum) / max(self.losses_seen, 1)
@@ -176,7 +185,7 @@ class _Run:
         if (epoch + 1) % self.settings.evaluate_every == 0 or self.step >= self.steps:
             self.kept.eval()
             self.accuracy = record[self.task.measure] = self.task.evaluate(self.kept)
-            self.network.train()
+            self._learning()
             warm = self.step > max(self.settings.warmup, 0.2) * self.steps
             if warm and self.accuracy <= 1.1 * self.task.chance:
                 self.watch.say(

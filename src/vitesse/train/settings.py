@@ -16,7 +16,8 @@ class TrainSettings:
     before it, for tuning what was trained; 1 for one rate.
     warmup: the share of all steps in which the rate rises. ema: decay of averaged weights, which are then what is
     evaluated and kept; 0 for none. clip: greatest gradient norm, 0 for none. accumulate: parts into which a batch is
-    split to save memory. evaluate_every: epochs between two looks at the accuracy.
+    split to save memory. evaluate_every: epochs between two looks at the accuracy. frozen_statistics: batch normalization
+    keeps the running statistics it has, as for tuning what was trained.
     """
 
     epochs: int = 0
@@ -32,6 +33,7 @@ class TrainSettings:
     clip: float = 1.0
     accumulate: int = 1
     drop_path: float = 0.0
+    frozen_statistics: bool = False
     ema: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0

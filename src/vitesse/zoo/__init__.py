@@ -68,13 +68,14 @@ if TYPE_CHECKING:
     from vitesse.zoo.hub import from_pretrained as from_pretrained
     from vitesse.zoo.hub import push_to_hub as push_to_hub
     from vitesse.zoo.hub import save_pretrained as save_pretrained
+    from vitesse.zoo.resolution import at_resolution as at_resolution
+    from vitesse.zoo.resolution import with_windows as with_windows
     from vitesse.zoo.timm_models import from_timm as from_timm
     from vitesse.zoo.timm_models import to_timm_state as to_timm_state
     from vitesse.zoo.tinyvit_transfer import class_map as class_map
     from vitesse.zoo.tinyvit_transfer import mapped_head as mapped_head
     from vitesse.zoo.tinyvit_transfer import mapped_logits as mapped_logits
     from vitesse.zoo.tinyvit_transfer import read_class_map as read_class_map
-    from vitesse.zoo.tinyvit_transfer import with_windows as with_windows
 
 _LATE = {
     "from_published": "vitesse.zoo.convert",
@@ -87,7 +88,8 @@ _LATE = {
     "mapped_head": "vitesse.zoo.tinyvit_transfer",
     "mapped_logits": "vitesse.zoo.tinyvit_transfer",
     "read_class_map": "vitesse.zoo.tinyvit_transfer",
-    "with_windows": "vitesse.zoo.tinyvit_transfer",
+    "at_resolution": "vitesse.zoo.resolution",
+    "with_windows": "vitesse.zoo.resolution",
 }
 
 

@@ -1,19 +1,15 @@
-"""From one set of classes to another, and from one resolution to another, as TinyViT does it before it is tuned."""
+"""From one set of classes to another, as TinyViT does it before it is tuned."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from vitesse.arch import Backbone, WindowAttention, buffers, parameters
 from vitesse.errors import VitesseError
-from vitesse.nets import Network, build
-from vitesse.weights.slice import lengths
+from vitesse.nets import Network
 
 UNMAPPED = -1
 
@@ -57,55 +53,6 @@ def mapped_logits(logits: Tensor, places: Sequence[int]) -> Tensor:
     network of ImageNet-22k on ImageNet-1k without tuning it."""
     _check(places, logits.shape[-1])
     return _gathered(logits.T, places, missing=logits.new_zeros(len(logits))).T
-
-
-def with_windows(network: Network, arch: Backbone) -> Network:
-    """The network of `arch`, which differs from `network`'s in image and windows alone, in the same mode.
-
-    Tables of biases are interpolated (bicubic), as the published code does for another resolution. VitesseError where
-    anything else differs.
-    """
-    state = network.state_dict()
-    shapes = {name: lengths(shape) for name, shape in (parameters(arch) | buffers(arch)).items()}
-    resized = {
-        name: _resized(tensor, shapes[name]) if name.endswith(".offset_bias") and name in shapes else tensor
-        for name, tensor in state.items()
-    }
-    if shapes != {name: tuple(tensor.shape) for name, tensor in resized.items()} or not _alike(network.arch, arch):
-        raise VitesseError("The other network may differ in its image and its windows alone, but it differs in more.")
-    other = build(arch).to(next(network.parameters()))
-    other.load_state_dict(resized)
-    other.class_names = network.class_names
-    if network.preprocess is not None:
-        other.preprocess = replace(network.preprocess, size=arch.stem.image)
-    return other.train(network.training)
-
-
-def _resized(table: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A table (heads, window * window) for another window."""
-    old, new = (round(length**0.5) for length in (table.shape[1], shape[1]))
-    if old == new:
-        return table
-    grid = table.float().unflatten(1, (old, old))[None]  # (1, heads, window, window)
-    resized = functional.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
-    return resized[0].flatten(1).to(table.dtype)
-
-
-def _alike(one: Backbone, other: Backbone) -> bool:
-    """Whether two networks differ in image and windows alone."""
-
-    def bare(arch: Backbone) -> Backbone:
-        blocks = [
-            tuple(
-                type(block)(*(replace(b, window=1) if isinstance(b, WindowAttention) else b for b in block.branches))
-                for block in stage.blocks
-            )
-            for stage in arch.stages
-        ]
-        stages = tuple(replace(stage, block=block) for stage, block in zip(arch.stages, blocks, strict=True))
-        return replace(arch, stages=stages, stem=replace(arch.stem, image=one.stem.image))
-
-    return bare(one) == bare(other)
 
 
 def _check(places: Sequence[int], known: int) -> None:

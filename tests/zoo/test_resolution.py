@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stage
+from vitesse.errors import VitesseError
+from vitesse.nets import Network, build
+from vitesse.zoo import at_resolution, with_windows
+from vitesse.zoo.tinyvit import tiny_vit
+
+
+def small(image: int = 32, windows: tuple[int, ...] = (1, 4, 2), classes: int = 6) -> Network:
+    torch.manual_seed(0)
+    arch = tiny_vit(
+        dims=(8, 16, 16), depths=(1, 1, 1), heads=(1, 2, 2), windows=windows, classes=classes, image=(image, image)
+    )
+    network = build(arch).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+def test_biases_are_interpolated_for_another_resolution() -> None:
+    network = small()
+    larger = with_windows(network, small(64, (1, 8, 4)).arch)
+    name = "stages.1.blocks.0.0.op.position.offset_bias"
+    old = network.state_dict()[name].view(1, 2, 4, 4)
+    expected = functional.interpolate(old, size=(8, 8), mode="bicubic", align_corners=False).view(2, 64)
+    assert torch.equal(larger.state_dict()[name], expected)
+    assert larger(torch.rand(1, 3, 64, 64)).shape == (1, 6)
+    same = with_windows(network, network.arch)
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(same(images), network(images))
+
+
+def test_no_other_difference_is_allowed() -> None:
+    network = small()
+    with pytest.raises(VitesseError, match="windows alone"):
+        with_windows(network, small(classes=7).arch)
+    stem = replace(network.arch.stem, act="relu")
+    with pytest.raises(VitesseError, match="windows alone"):
+        with_windows(network, replace(network.arch, stem=stem))
+
+
+def test_windows_grow_with_the_map() -> None:
+    larger = at_resolution(small(), (64, 64))
+    assert larger.arch == small(64, (1, 8, 4)).arch
+
+
+def test_a_plain_vit_computes_what_it_did_on_larger_images() -> None:
+    """It interpolates its positions on the way; here they are interpolated once."""
+    block = Block(Attention(heads=2, head_dim=8), MLP())
+    stages = (Stage(dim=16, depth=1, block=block),)
+    network = build(Backbone(stem=PatchEmbed(image=16, patch=4), stages=stages, head=Head(classes=5))).eval()
+    larger = at_resolution(network, (24, 24))
+    images = torch.rand(2, 3, 24, 24)
+    assert larger.arch.stem.positions == 37 and torch.allclose(larger(images), network(images), atol=1e-6)
+    with pytest.raises(VitesseError, match="multiple of the patch"):
+        at_resolution(network, (18, 18))
