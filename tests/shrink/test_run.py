@@ -265,21 +265,21 @@ def test_a_timm_teacher_is_tuned_and_made_elastic(tmp_path: Path, monkeypatch: p
 
 def test_a_hierarchical_teacher_is_contracted(tmp_path: Path) -> None:
     """Each candidate gathers running statistics of its own, and the result is such a network, too."""
-    arch = tiny_vit(dims=(16, 24), depths=(1, 2), heads=(1, 2), windows=(1, 1), classes=10, image=(8, 8), channels=1)
+    arch = tiny_vit(dims=(16, 48), depths=(1, 2), heads=(1, 4), windows=(1, 2), classes=10, image=(8, 8), channels=1)
     torch.manual_seed(0)
     teacher = build(arch)
     teacher.preprocess = Preprocess(size=(8, 8), channels=1, mean=(0.5,), std=(0.5,), crop=1.0)
     teacher.class_names = tuple(str(digit) for digit in range(10))
     save_network(teacher, tmp_path / "teacher.safetensors")
     settings = brief(
-        budget=Budget(max_params=12_000),
+        budget=Budget(max_params=30_000),
         teacher=TeacherSettings(model=str(tmp_path / "teacher.safetensors")),
         search=SearchSettings(strategy="contraction", population=4, generations=2),
     )
     with opened(tmp_path / "small", settings) as folder:
         result = shrink(settings, folder, voice=Listener().voice)
     network = load_network(tmp_path / "small")
-    assert result["params"] == cost(network.arch).params <= 12_000
+    assert result["params"] == cost(network.arch).params <= 30_000
     assert len(network.arch.stages) == 2 and contains(trained_space(tmp_path / "small"), network.arch)
     lines = (tmp_path / "small" / "candidates.jsonl").read_text().splitlines()
     assert {json.loads(line)["origin"] for line in lines} <= {"contraction", "exchange", "random"}
