@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, PatchEmbed, Stage, sample
 from vitesse.data import DataSettings, load_parts
@@ -63,3 +66,26 @@ def test_a_race_scores_the_best_as_without_one(supernet: Supernet, part: Part) -
     full, raced = scorer(supernet, part)(archs), scorer(supernet, part, z=1.0)(archs)
     assert len(archs) > 15 and full.index(max(full)) == raced.index(max(raced)) and max(raced) == max(full)
     assert raced != full  # some were dropped
+
+
+def test_each_look_shows_all_classes(supernet: Supernet, part: Part) -> None:
+    """Also where the files lie class by class, as in a folder: a race is decided by its first looks."""
+    order = part.labels.argsort().numpy()
+    sorted_part = Part(
+        _Chosen(part, order), labels=part.labels[order], names=[part.names[i] for i in order], classes=10,
+        preprocess=part._preprocess,
+    )  # fmt: skip
+    made = scorer(supernet, sorted_part, z=1.5)
+    assert all(len(labels.unique()) == 10 for _, labels in made.blocks[:4])
+    archs = [sample(SPACE, random.Random(seed)) for seed in range(3)]
+    assert scorer(supernet, sorted_part)(archs) == pytest.approx(scorer(supernet, part)(archs))
+
+
+class _Chosen:
+    """The pictures of a part in another order."""
+
+    def __init__(self, part: Part, order: NDArray[np.int64]) -> None:
+        self.part, self.order = part, order
+
+    def plain(self, shares: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
+        return self.part._views.plain([self.order[share] for share in shares])

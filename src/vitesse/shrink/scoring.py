@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vitesse.arch import Backbone, buffers
-from vitesse.data.part import Batch, Part
+from vitesse.data.part import Part
+from vitesse.data.replay import permutation
 from vitesse.search.racing import race
 from vitesse.shrink.job import Job
 from vitesse.shrink.subnets import CalibratedSubnets, Subnets
@@ -46,11 +48,11 @@ class Scorer:
         self.accelerator, self.z, self.precision = accelerator, z, precision
         # A race needs several looks; the images of one look run as one batch.
         size = max(1, min(batch, -(-len(part) // 4) if z else batch))
-        self.blocks = [self._on_device(one) for one in part.batches(size)]
-
-    def _on_device(self, batch: Batch) -> Batch:
-        device = self.accelerator.device
-        return Batch(batch.images.to(device), batch.targets, batch.labels.to(device), batch.indices)
+        images = torch.cat([one.images.to(accelerator.device) for one in part.batches(batch)])
+        # Files lie class by class, but each look must show what the whole part is like.
+        order = torch.from_numpy(permutation(0, 0, len(part))).to(accelerator.device)
+        labels = part.labels.to(accelerator.device)[order]
+        self.blocks = list(zip(images[order].split(size), labels.split(size), strict=True))
 
     def __call__(self, archs: Sequence[Backbone]) -> list[float]:
         """The accuracy of each architecture in [0, 1]; an estimate for those that fell far behind early."""
@@ -61,11 +63,10 @@ class Scorer:
             hits = [self._right(archs, block) for block in self.blocks]
         return [float(np.concatenate(own).mean()) for own in zip(*hits, strict=True)]
 
-    def _right(self, archs: Sequence[Backbone], block: Batch) -> list[NDArray[np.bool_]]:
+    def _right(self, archs: Sequence[Backbone], block: tuple[Tensor, Tensor]) -> list[NDArray[np.bool_]]:
         """For each architecture and each image of the block, whether it has it right."""
-        return [
-            (logits.argmax(-1) == block.labels).cpu().numpy() for logits in self.subnets.logits(archs, block.images)
-        ]
+        images, labels = block
+        return [(logits.argmax(-1) == labels).cpu().numpy() for logits in self.subnets.logits(archs, images)]
 
 
 def calibration(job: Job, supernet: Supernet) -> list[Tensor]:
