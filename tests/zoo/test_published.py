@@ -29,7 +29,7 @@ def test_counts_are_those_of_the_published_code() -> None:
 def test_published_figures_stand_beside_the_counted_ones() -> None:
     for model in models():
         published = model["published"]
-        assert abs(published["params"] - model["params"]) < 0.15 * model["params"]
+        assert published["params"] is None or abs(published["params"] - model["params"]) < 0.15 * model["params"]
         assert published["macs"] is None or abs(published["macs"] - model["macs"]) < 0.15 * model["macs"]
 
 

@@ -56,7 +56,8 @@ def attend(
 ) -> Tensor:
     """Softmax attention with the relative terms; q, k, v and the result are (B, heads, N, head_dim).
 
-    The tables `key` meet q, `query` meet k, `value` meet the probabilities. `mask` is added to the scores, broadcast to (B, heads, N, N).
+    The tables `key` meet q, `query` meet k, `value` meet the probabilities. `mask` is added to the
+    scores, broadcast to (B, heads, N, N).
     """
     if grid.tokens <= FEW:
         return _attend_few(q, k, v, grid, {"key": key, "query": query, "value": value}, mask, dropout)
