@@ -43,9 +43,11 @@ class NaiveTables(RelativePositionTables):
 
     def pairs(self, side: str, grid: Grid) -> Tensor:
         """The vector of each (query, key): (N, N, head_dim)."""
-        rows, columns = self._by_place(side, grid)
-        both = rows[:, None, :, None] + columns[None, :, None, :]  # (rows, columns, rows, columns, head_dim)
-        table = self._table(side, "extra").sum(0).expand(grid.tokens, grid.tokens, -1).clone()
+        tables = self.by_place(side, grid)  # one table for all heads
+        both = (
+            tables.rows[0][:, None, :, None] + tables.columns[0][None, :, None, :]
+        )  # (rows, columns, rows, columns, head_dim)
+        table = tables.extra.expand(grid.tokens, grid.tokens, -1).clone()
         table[grid.extra :, grid.extra :] = both.flatten(2, 3).flatten(0, 1)
         return table
 

@@ -86,8 +86,13 @@ FAMILIES: dict[str, Backbone] = {
     "distilled": space(pool="distilled", stem={"tokens": ("class", "distillation")}),
     "registers": space(stem={"tokens": ("class", "register", "register"), "position": "patches"}),
     "relative position": space(attention={"position": AUTOFORMER, "bias": "packed"}, pool="mean"),
+    "relative position, many tokens": space(
+        attention={"position": AUTOFORMER}, stem={"image": (24, 24), "patch": (4, 4)}
+    ),
     "image position": space(attention={"position": IRPE}),
-    "cross position": space(attention={"position": CROSS}, pool="mean", stem={"image": (8, 24), "tokens": ()}),
+    "cross position": space(
+        attention={"position": CROSS}, pool="mean", stem={"image": (24, 28), "patch": (4, 4), "tokens": ()}
+    ),
     "scale and norm": space(attention={"layer_scale": True, "qk_norm": True}, stem={"norm": LayerNorm()}),
     "shared weights": space(
         attention={"mix": HeadMix(bias=True), "position": AUTOFORMER},

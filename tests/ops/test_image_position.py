@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vitesse.arch import Grid, ImageRelativePosition
-from vitesse.ops import in_place
+from vitesse.ops import in_place, separable
 from vitesse.ops.image_position import ImagePositionTables
 
 GRIDS = [Grid(3, 3), Grid(4, 4, 1), Grid(2, 9, 0), Grid(6, 2, 3), Grid(1, 4, 1), Grid(5, 5, 2)]
@@ -22,6 +22,12 @@ WAYS: list[dict[str, Any]] = [
     {"method": "cross", "on": "qkv"},
     {"mode": "bias", "on": "qk"},
 ]
+
+
+@pytest.fixture(autouse=True)
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These maps are small, but are to be taken as big ones are."""
+    monkeypatch.setattr(separable, "FEW", 0)
 
 
 def step(distance: float, value: ImageRelativePosition) -> int:
@@ -109,6 +115,14 @@ def same(tables: ImagePositionTables, inputs: list[Tensor], grid: Grid) -> None:
 def test_is_its_definition_and_so_are_its_gradients(grid: Grid, method: str, shared: bool) -> None:
     tables, inputs = drawn(grid, method=method, shared=shared, on="qkv")
     same(tables, inputs, grid)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_few_tokens_have_a_vector_for_each_pair(grid: Grid, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(separable, "FEW", grid.tokens)
+    monkeypatch.setattr(separable, "relative_terms", None)  # the other way is not taken
+    same(*drawn(grid, method="cross", shared=shared, on="qkv"), grid)
 
 
 @pytest.mark.parametrize("on", ["q", "k", "v", "qk", "qv", "kv"])

@@ -7,10 +7,17 @@ import torch
 from torch import Tensor
 
 from vitesse.arch import Grid, RelativePosition
+from vitesse.ops import separable
 from vitesse.ops.relative_position import RelativePositionTables
 from vitesse.ops.separable import one_hot_places
 
 GRIDS = [Grid(3, 3), Grid(3, 3, 1), Grid(2, 5, 0), Grid(5, 2, 3), Grid(1, 4, 1), Grid(6, 6, 2)]
+
+
+@pytest.fixture(params=[0, separable.FEW], ids=["more columns", "a vector for each pair"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to do it, whatever the number of tokens."""
+    monkeypatch.setattr(separable, "FEW", 10**6 if request.param else 0)
 
 
 def pairs(tables: RelativePositionTables, side: str, grid: Grid) -> Tensor:

@@ -4,7 +4,7 @@ The term q_i . (R[row_i, row_j] + C[column_i, column_j]) is a plain dot product 
 the tables, arranged by absolute row and column, and k_j by one-hot vectors of its own row and column. A term of the keys
 extends k by products and q by one-hots. On the value side v is extended by the same one-hots; what is attended of them
 are the attention's masses for each row and column, which then meet the tables. So no (N, N, head_dim) tensor exists, and
-fused attention stays.
+fused attention stays. Where tokens are few such a tensor is small, and faster.
 """
 
 from __future__ import annotations
