@@ -168,8 +168,9 @@ def _scores(q: Tensor, k: Tensor, added: Tensor | None) -> Tensor:
     """q k^T and what is added to it, in one step where that has the shape of the scores."""
     if added is not None and added.shape[:2] == q.shape[:2]:
         flat = torch.baddbmm(added.flatten(0, 1), q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2))
-        return flat.unflatten(0, q.shape[:2])
-    scores: Tensor = q @ k.transpose(-1, -2)
+        scores: Tensor = flat.unflatten(0, q.shape[:2])
+        return scores
+    scores = q @ k.transpose(-1, -2)
     return scores if added is None else scores + added
 
 

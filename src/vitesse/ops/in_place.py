@@ -33,7 +33,8 @@ def attend_in_place(
     scale, some = width**-0.5, max(1, min(batch, CACHED // (heads * tokens**2)))
     key, query = (None if term is None else (term[0] * scale, term[1]) for term in (key, query))
     out = torch.empty_like(v, memory_format=torch.contiguous_format)
-    scores, spare = (q.new_empty(some, heads, tokens, tokens) for _ in range(2))
+    scores = q.new_empty(some, heads, tokens, tokens)
+    spare = torch.empty_like(scores) if key is not None and query is not None else scores[:0]
     masses = None if value is None else q.new_empty(some, heads, tokens, value[0].shape[1])
     for first in range(0, batch, some):
         part = slice(first, first + some)

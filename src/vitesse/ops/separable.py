@@ -9,6 +9,7 @@ fused attention stays.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional
 from vitesse.arch import Grid
 from vitesse.ops.kept import kept
 
+FEW = 32  # up to so many tokens a vector for each pair is faster than more columns, in training too
 ALIGNED = 16  # fused attention is faster where its width is a multiple of this; columns of zeros change nothing
 
 
@@ -54,9 +56,11 @@ def attend(
 ) -> Tensor:
     """Softmax attention with the relative terms; q, k, v and the result are (B, heads, N, head_dim).
 
-    The tables `key` meet q, `query` meet k, `value` meet the probabilities. `mask` is added to the scores (or False where
-    nothing is attended), broadcast to (B, heads, N, N).
+    The tables `key` meet q, `query` meet k, `value` meet the probabilities. `mask` is added to the
+    scores, broadcast to (B, heads, N, N).
     """
+    if grid.tokens <= FEW:
+        return _attend_few(q, k, v, grid, {"key": key, "query": query, "value": value}, mask, dropout)
     scale = q.shape[-1] ** -0.5
     width, known = v.shape[-1], grid.rows + grid.columns + 1
     places = one_hot_places(grid, v)  # (N, known)
@@ -74,6 +78,42 @@ def attend(
     extended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
     out = extended[..., :width]
     return out if value is None else out + table_values(extended[..., width : width + known], value, grid)
+
+
+def _attend_few(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    grid: Grid,
+    tables: Mapping[str, ByPlace | None],
+    mask: Tensor | None,
+    dropout: float,
+) -> Tensor:
+    """As `attend`, by the definition."""
+    vectors = {side: _pairs(table, grid, q.dtype) for side, table in tables.items() if table is not None}
+    scores = q @ k.transpose(-1, -2)  # (B, heads, N, N)
+    if "key" in vectors:
+        scores = scores + torch.einsum("bhid,hijd->bhij", q, vectors["key"])
+    if "query" in vectors:
+        scores = scores + torch.einsum("bhjd,hjid->bhij", k, vectors["query"])
+    scores = scores * q.shape[-1] ** -0.5
+    scores = scores if mask is None else scores + mask
+    weights = functional.dropout(scores.softmax(-1).to(v.dtype), dropout)
+    out = weights @ v
+    if "value" in vectors:
+        out = out + torch.einsum("bhij,hijd->bhid", weights, vectors["value"])
+    return out
+
+
+def _pairs(tables: ByPlace, grid: Grid, dtype: torch.dtype) -> Tensor:
+    """The vector of each pair of tokens, (H, N, N, head_dim)."""
+    both = tables.rows[:, :, None, :, None] + tables.columns[:, None, :, None, :]
+    pairs = both.flatten(1, 2).flatten(2, 3)  # (H, patches, patches, head_dim)
+    if grid.extra:
+        extra = tables.extra[:, None, None]
+        pairs = torch.cat([extra.expand(-1, grid.extra, grid.patches, -1), pairs], 1)
+        pairs = torch.cat([extra.expand(-1, grid.tokens, grid.extra, -1), pairs], 2)
+    return pairs.to(dtype)
 
 
 def _joined(parts: list[Tensor], width: int) -> Tensor:
