@@ -10,8 +10,8 @@ own processor time.
 Accuracy: the digits, about 30,000 parameters. One teacher for all seeds, deep and wide enough that sharing by two brings
 it to that size. For each seed networks taught by it with the same number of steps: `shared`, with its shared weights
 begun by the first of each group; `mixed`, the same with maps over the heads; `smaller`, a network of the same depth
-whose blocks do not share, cut out of the teacher, as wide as the same parameters allow. Taught by labels and logits, or by weight
-distillation, too (relations of q, k, v and of hidden states). Test accuracy, mean and deviation over the seeds.
+whose blocks do not share, cut out of the teacher, as wide as the same parameters allow. Taught by labels and logits, or
+by weight distillation, too (relations of q, k, v and of hidden states). Test accuracy, mean and deviation over the seeds.
 """
 
 from __future__ import annotations
