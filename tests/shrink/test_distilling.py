@@ -160,7 +160,7 @@ def test_requests_that_cannot_be_met(tmp_path: Path, teacher: Path, pile: Path) 
             "neither",
         ),
         (asked(), {"student": "deit_tny", "teacher": Plain()}, UsageError, "deit_tiny"),
-        (asked(data=DataSettings(size=12)), {"student": str(teacher), "teacher": Plain()}, UsageError, "size"),
+        (asked(data=DataSettings(size=13)), {"student": str(teacher), "teacher": Plain()}, VitesseError, "multiple of"),
     )
     for number, (settings, given, error, words) in enumerate(cases):
         with opened(tmp_path / str(number), settings) as folder, pytest.raises(error, match=words):
