@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -44,8 +45,18 @@ def require_equal_groups(blocks: Sequence[Any], sizes: Iterable[int]) -> None:
             if blocks[place] != blocks[first]:
                 raise ValueError(
                     f"Blocks that share weights must be equal, but with share={size} blocks {first} and {place} are one "
-                    f"group and differ: {blocks[first]} and {blocks[place]}. Make them equal, or share less."
+                    f"group and differ in {_difference(blocks[first], blocks[place])}. Make them equal, or share less."
                 )
+
+
+def _difference(one: Any, other: Any) -> str:
+    """Where two blocks differ first, in words: `heads: 2 and 3`."""
+    for first, second in zip(one.branches, other.branches, strict=False):
+        for field in dataclasses.fields(first) if type(first) is type(second) else ():
+            values = getattr(first, field.name), getattr(second, field.name)
+            if values[0] != values[1]:
+                return f"{type(first).__name__}.{field.name} ({values[0]!r} and {values[1]!r})"
+    return "their operations"
 
 
 def require_own(own: Any) -> None:
