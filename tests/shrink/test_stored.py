@@ -70,6 +70,7 @@ def asked(store: Path, **teacher: str) -> ShrinkSettings:
 def test_stored_words_are_the_live_teachers(store: Path, teacher: Network, parts: Parts) -> None:
     """In every epoch, also in those for which the stored ones serve in turn."""
     stored = Stored(store, smoothing=0.1)
+    stored.require(parts)
     steps = parts.learn.steps(128)
     answers = stored.answers(steps)
     for epoch in (0, 1, 2):

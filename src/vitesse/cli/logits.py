@@ -142,7 +142,8 @@ class Merge:
 class Convert:
     """Turn a store of TinyViT's published layout (logits_top100_epoch0/rank0-values.bin, ...) into ours, or back.
 
-    Which way is seen from the folder. Records, names and seeds are kept; the views themselves cannot be made anew here.
+    Which way is seen from the folder. Records, names and seeds are kept, so that `vitesse distill --store` and
+    `vitesse shrink --teacher-store` make the same views again, from images of the same names.
 
     Examples:
       vitesse logits convert downloads/logits --classes 21841 --out stores/imagenet22k

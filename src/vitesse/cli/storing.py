@@ -236,15 +236,19 @@ def _say_size(manifest: Manifest, options: Write, speaker: Speaker) -> None:
 
 def _compared(options: Verify, speaker: Speaker) -> dict[str, Any]:
     store = LogitStore.open(options.store)
-    made, recipe = store.manifest.made.get("data"), store.manifest.recipe
+    made, recipe = store.manifest.made.get("data", {}), store.manifest.recipe
     name = options.teacher or str(store.manifest.teacher["name"])
-    if not isinstance(made, dict) or "preprocess" not in recipe:
+    source = options.data or made.get("source")
+    if not name or not source:
         raise UsageError(
-            f"The store {options.store} does not say which data it is of, so the teacher cannot be asked again."
+            f"The store {options.store} does not say which teacher or which data it is of. Give --teacher and --data."
         )
-    settings = load_settings(DataSettings, flags=made | {"source": options.data or made["source"]})
-    teacher, _ = _teacher(name, size=None, speaker=speaker)
-    parts = _parts(replace(settings, size=None, channels=None), Preprocess.from_dict(recipe["preprocess"]), speaker)
+    settings = load_settings(DataSettings, flags=made | {"source": source})
+    teacher, wanted = _teacher(name, size=None, speaker=speaker)
+    if "preprocess" in recipe:
+        parts = _parts(replace(settings, size=None, channels=None), Preprocess.from_dict(recipe["preprocess"]), speaker)
+    else:  # published views, which the teacher saw in its own size and colours, cut from whole pictures
+        parts = _parts(replace(settings, cache_bytes=0), wanted, speaker)
     with speaker.stage("sample"):
         found = compare(store, teacher, parts, samples=options.sample, tolerance=options.tolerance)
     return asdict(found) | {"agrees": found.agrees}

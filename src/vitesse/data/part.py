@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ from vitesse.data.preprocess import Preprocess, normalise
 from vitesse.data.replay import permutation
 from vitesse.data.views import Views
 from vitesse.errors import UsageError
+
+Ints = npt.NDArray[np.int64]
+# The published seeds (b,) of some images' views, which then are what that code drew (vitesse.data.published_views).
+Seeds = Callable[[Ints], Ints]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,12 +71,13 @@ class Part:
         start: int = 0,
         rank: int = 0,
         world: int = 1,
+        published: Seeds | None = None,
     ) -> Iterator[Batch]:
         """Give the batches of an epoch from step `start`, a pure function of the arguments.
 
         batch: the images of all ranks together, at most the whole part; a rank gets its contiguous share, which
         differs by one image at most where `batch` is no multiple of `world`. The ranks' shares together are the batch
-        of world 1.
+        of world 1. `published` takes the place of `augment`.
         """
         _check_rank(rank, world)
         size = self._clamped(batch)
@@ -83,7 +88,7 @@ class Part:
         offsets = range(start * size, self.steps(batch) * size, size)
         wider = [order[offset + first : offset + last] for offset in offsets]
         own = slice(low - first, high - first)
-        for indices, images in self._seen(wider, augment, seed=seed, epoch=epoch):
+        for indices, images in self._seen(wider, augment, seed=seed, epoch=epoch, published=published):
             whole = self._batch(images, indices, smoothing=mix.smoothing)
             if mix.mixes:
                 images, targets = mix_pairs(images, whole.targets, mix, seed=seed, epoch=epoch, indices=indices)
@@ -91,7 +96,14 @@ class Part:
             yield Batch(whole.images[own], whole.targets[own], whole.labels[own], whole.indices[own])
 
     def views(
-        self, batches: Sequence[npt.NDArray[np.int64]], *, epoch: int, seed: int, augment: Augment, mix: Mix
+        self,
+        batches: Sequence[Ints],
+        *,
+        epoch: int,
+        seed: int,
+        augment: Augment,
+        mix: Mix,
+        published: Seeds | None = None,
     ) -> Iterator[Tensor]:
         """Give any images, (b, C, H, W) for each of `batches` of indices, as `train_batches` shows them in that epoch.
 
@@ -110,7 +122,8 @@ class Part:
                 places = places[places < len(order)]
                 wider[number] = order[places]
                 own[number] = torch.from_numpy(np.searchsorted(places, place[indices]))
-        for mine, (indices, images) in zip(own, self._seen(wider, augment, seed=seed, epoch=epoch), strict=True):
+        seen = self._seen(wider, augment, seed=seed, epoch=epoch, published=published)
+        for mine, (indices, images) in zip(own, seen, strict=True):
             if mix.mixes:
                 nothing = torch.zeros(len(images), 1)
                 images, _ = mix_pairs(images, nothing, mix, seed=seed, epoch=epoch, indices=indices)
@@ -130,9 +143,13 @@ class Part:
             yield self._batch(normalise(pixels, self._preprocess), indices)
 
     def _seen(
-        self, batches: Sequence[npt.NDArray[np.int64]], augment: Augment, *, seed: int, epoch: int
-    ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
+        self, batches: Sequence[Ints], augment: Augment, *, seed: int, epoch: int, published: Seeds | None
+    ) -> Iterator[tuple[Ints, Tensor]]:
         """The images of each batch, changed but not yet mixed, with their indices."""
+        if published is not None:
+            seeds = [published(indices) for indices in batches]
+            yield from zip(batches, self._views.published(batches, seeds), strict=True)
+            return
         for indices, pixels in zip(
             batches, self._views.augmented(batches, augment, seed=seed, epoch=epoch), strict=True
         ):
@@ -141,7 +158,7 @@ class Part:
                 images = erase_boxes(images, augment.erase, seed=seed, epoch=epoch, indices=indices)
             yield indices, images
 
-    def _batch(self, images: Tensor, indices: npt.NDArray[np.int64], *, smoothing: float = 0.0) -> Batch:
+    def _batch(self, images: Tensor, indices: Ints, *, smoothing: float = 0.0) -> Batch:
         places = torch.from_numpy(indices)
         labels = self.labels[places]
         return Batch(images, soft_targets(labels, self._classes, smoothing=smoothing), labels, places)

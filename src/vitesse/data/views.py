@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from vitesse.data.augment import Augment, augment_squares
 from vitesse.data.image import decode
 from vitesse.data.preprocess import Preprocess, to_pixels
+from vitesse.data.published_views import published_view
 from vitesse.data.replay import Stream, hashes
 from vitesse.data.source import Source
+from vitesse.errors import UsageError
 
 Ints = npt.NDArray[np.int64]
 
@@ -36,6 +38,9 @@ class Views(Protocol):
 
     def augmented(self, batches: Sequence[Ints], augment: Augment, *, seed: int, epoch: int) -> Iterator[Tensor]:
         """Give training views, values 0..255, (b, C, H, W); erasing is not yet done."""
+
+    def published(self, batches: Sequence[Ints], seeds: Sequence[Ints]) -> Iterator[Tensor]:
+        """Give the views of these published seeds, whole: normalised, (b, 3, H, W)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +65,12 @@ class Kept:
             squares = self.squares[torch.from_numpy(self.rows[indices])]
             yield augment_squares(squares, augment, self.preprocess, seed=seed, epoch=epoch, indices=indices)
 
+    def published(self, batches: Sequence[Ints], seeds: Sequence[Ints]) -> Iterator[Tensor]:
+        """As `Views.published`: UsageError, for the squares are no longer the whole pictures."""
+        raise UsageError(
+            "Published views are cut from whole pictures, but these are kept as squares. Set cache_bytes to 0."
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
@@ -81,6 +92,13 @@ class Decoded:
             return self.plain(batches)
         transform = timm_transform(augment, self.preprocess)
         return self._load(_Augmented(self.source, self.rows, self.preprocess, transform, seed, epoch), batches)
+
+    def published(self, batches: Sequence[Ints], seeds: Sequence[Ints]) -> Iterator[Tensor]:
+        """As `Views.published`."""
+        if self.preprocess.channels != 3:
+            raise UsageError("Published views are in colour, but the data are grey. Set channels to 3.")
+        pairs = [np.stack(pair, 1) for pair in zip(batches, seeds, strict=True)]  # (b, 2) each
+        return self._load(_Published(self.source, self.rows, self.preprocess), pairs)
 
     def _load(self, pictures: Dataset[Tensor], batches: Sequence[Ints]) -> Iterator[Tensor]:
         # The loader draws a seed for its workers; a generator of its own leaves the global one untouched.
@@ -156,6 +174,19 @@ class _Augmented(Dataset[Tensor]):
         with seeded(int(hashes(self.seed, self.epoch, index, stream=Stream.SAMPLE)[0, 0] >> np.uint64(1))):
             pixels: Tensor = self.transform(picture)
         return pixels if self.preprocess.channels == 3 else _grey(pixels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Published(Dataset[Tensor]):
+    source: Source
+    rows: Ints
+    preprocess: Preprocess
+
+    def __getitem__(self, pair: tuple[int, int]) -> Tensor:
+        index, seed = pair
+        row = int(self.rows[index])
+        picture = decode(self.source.read(row), self.source.names[row]).convert("RGB")
+        return published_view(picture, seed, self.preprocess)
 
 
 def _grey(pixels: Tensor) -> Tensor:

@@ -77,7 +77,10 @@ class Job:
     def parts(self) -> Parts:
         """The data in three disjoint parts; nothing but the last stage touches `test`."""
         with self.voice.stage("data") as progress:
-            parts = load_parts(self.settings.data, preprocess=self.preprocess, progress=progress)
+            data = self.settings.data
+            if self.store is not None and self.store.whole_pictures:
+                data = replace(data, cache_bytes=0)
+            parts = load_parts(data, preprocess=self.preprocess, progress=progress)
         for note in parts.notes:
             self.voice.say(note)
         if self.store is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitesse.data import Parts
 from vitesse.distill.store.reading import LogitStore
 from vitesse.distill.store.records import BOUNDS
-from vitesse.distill.store.views import recipe_of, views_of
+from vitesse.distill.store.views import PUBLISHED, recipe_of, samples_of, seeds_of, views_of
 from vitesse.distill.store.writing import Answers, fingerprint
 from vitesse.train.processes import processes
 
@@ -63,19 +63,21 @@ def compare(
     UsageError where the views of `parts` are others than the store's.
     """
     view_seed, augment, mix, _ = views_of(store.manifest.recipe)
-    store.check(recipe=recipe_of(parts, augment=augment, mix=mix, seed=view_seed))
-    rng = np.random.default_rng(seed)
-    drawn = np.sort(rng.choice(store.samples * store.epochs, min(samples, store.samples * store.epochs), replace=False))
-    epochs, indices = np.divmod(drawn, store.samples)
+    if store.manifest.recipe.get("replay") != PUBLISHED:
+        store.check(recipe=recipe_of(parts, augment=augment, mix=mix, seed=view_seed))
+    rng, places_in_store, total = np.random.default_rng(seed), samples_of(store, parts.learn), len(parts.learn)
+    drawn = np.sort(rng.choice(total * store.epochs, min(samples, total * store.epochs), replace=False))
+    epochs, indices = np.divmod(drawn, total)
     answers = Answers(teacher, store.manifest, processes())
     greatest, mean, first = 0.0, 0.0, 0
     for epoch in np.unique(epochs):
         mine = indices[epochs == epoch]
         batches = np.array_split(mine, -(-len(mine) // batch))
         number = store.manifest.first + int(epoch)
-        views = parts.learn.views(batches, epoch=number, seed=view_seed, augment=augment, mix=mix)
+        seeds = seeds_of(store, places_in_store, epoch=number)
+        views = parts.learn.views(batches, epoch=number, seed=view_seed, augment=augment, mix=mix, published=seeds)
         for places, images in zip(batches, views, strict=True):
-            away, same = _away(answers.logits(images), store, epoch=number, indices=places)
+            away, same = _away(answers.logits(images), store, epoch=number, indices=places_in_store[places])
             greatest, mean, first = max(greatest, float(away.max())), mean + float(away.sum()), first + same
     return Comparison(
         samples=len(drawn),

@@ -20,11 +20,11 @@ from vitesse.distill.store.manifest import BLOCK, Manifest
 from vitesse.distill.store.reading import LogitStore
 from vitesse.distill.store.records import FLOAT16, Bytes, Ints, Layout
 from vitesse.distill.store.shards import ENTRY, Entries, ShardWriter
+from vitesse.distill.store.views import PUBLISHED
 from vitesse.errors import UsageError, VitesseError
 from vitesse.runs.files import atomic_path
 
 Progress = Callable[[int, int, str], None]
-REPLAY = "published"
 _FOLDER = re.compile(r"logits_top(\d+)_epoch(\d+)")
 _VALUES = re.compile(r"rank(\d+)-values\.bin")
 _MOST_CLASSES = 2**15  # beyond, its int16 would turn negative
@@ -42,8 +42,8 @@ def from_published(
 ) -> LogitStore:
     """Write the published store in the folder `source` as one of ours into `out`, or go on with it.
 
-    classes: of the teacher, which the published files do not say. Its views cannot be made anew here, but for their random
-    numbers (`vitesse.data.published_random`). Raises VitesseError where files are missing, cut off, or do not fit.
+    classes: of the teacher, which the published files do not say. Raises VitesseError where files are missing, cut off,
+    or do not fit.
     """
     folders = _epochs(Path(source))
     top, first = folders[0][0], folders[0][1]
@@ -60,7 +60,7 @@ def from_published(
             epochs=len(folders),
             shard=shard_size(len(names), block=BLOCK, writers=1),
             teacher={"name": teacher, "licence": licence, "fingerprint": None, "precision": None},
-            recipe={"replay": REPLAY},
+            recipe={"replay": PUBLISHED},
             keys=digest_of(names),
             made={"source": str(source)},
         ),
