@@ -57,11 +57,13 @@ class InvertedResidual(nn.Module):
 
 
 class LocalConvolution(nn.Module):
-    """A depthwise convolution over the map."""
+    """A depthwise convolution over the map; where it is added to the stream it starts as nothing."""
 
     def __init__(self, value: LocalConv, embed: int) -> None:
         super().__init__()
         self.depthwise = ConvNorm(embed, embed, value.kernel, groups=embed)
+        if value.residual:
+            nn.init.zeros_(self.depthwise.norm.weight)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed)."""
