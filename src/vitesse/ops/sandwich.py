@@ -47,7 +47,8 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, embed, rows, columns) to the same shape."""
         gate = self.restore(self.reduce(x.mean((2, 3), keepdim=True)).relu())  # (B, embed, 1, 1)
-        return x * gate.sigmoid()
+        gated: Tensor = x * gate.sigmoid()
+        return gated
 
 
 class SandwichDownsampling(nn.Module):

@@ -76,7 +76,7 @@ class EfficientViTSettings:
 
     def arch(self) -> Backbone:
         """The network as the published code builds it; VitesseError where there is none of these sizes."""
-        image = (self.img_size, self.img_size) if isinstance(self.img_size, int) else tuple(self.img_size)
+        image = (self.img_size, self.img_size) if isinstance(self.img_size, int) else self.img_size
         try:
             return efficientvit(
                 dims=self.embed_dim,

@@ -85,8 +85,8 @@ def published_name(name: str) -> str:
     if place == "down":
         return f"{lead}.{_in_down(rest)}"
     block, branch, rest = rest.split(".", 2)
-    number = int(block) + (DOWN_PARTS if int(stage) else 0)
-    return f"{lead}.{number}.{_BRANCHES[int(branch)]}.m.{_in_branch(rest.removeprefix('op.'))}"
+    place = str(int(block) + (DOWN_PARTS if int(stage) else 0))
+    return f"{lead}.{place}.{_BRANCHES[int(branch)]}.m.{_in_branch(rest.removeprefix('op.'))}"
 
 
 def _in_down(name: str) -> str:
