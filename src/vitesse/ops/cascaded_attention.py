@@ -34,9 +34,11 @@ class CascadedSelfAttention(nn.Module):
         made: Tensor | None = None
         found = []
         for head, part, bias in zip(self.groups, parts.chunk(self.value.heads, -1), biases, strict=True):
-            made = head(part if made is None else part + made, window, bias)  # (B * windows, T, lane)
+            # Two convolutions read it: what is strided is copied once.
+            seen = part.contiguous() if made is None else part + made
+            made = head(seen, window, bias)  # (B * windows, T, lane)
             found.append(made)
-        joint = functional.relu(torch.cat(found, -1))
+        joint = functional.relu(torch.cat(found, -1), inplace=True)
         projected = to_tokens(self.proj(to_map(joint, window)))
         return projected if whole else join(projected, grid, window.rows)
 

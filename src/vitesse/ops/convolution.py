@@ -6,6 +6,7 @@ or the other copies nothing.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from vitesse.arch import ConvStem, Downsample, Grid, LocalConv, MBConv
@@ -105,7 +106,8 @@ class ConvTokens(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, N, embed)."""
-        x = images
+        # So that the stream is channels last from its beginning, and nothing mixes two layouts.
+        x = images.contiguous(memory_format=torch.channels_last)
         for i, conv in enumerate(self.convs):
             x = conv(self.act(x) if i else x)
         return to_tokens(x)
