@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from vitesse.arch import MLP as MLP
 from vitesse.arch import Attention as Attention
 from vitesse.arch import Backbone as Backbone
+from vitesse.arch import BatchNorm as BatchNorm
 from vitesse.arch import Block as Block
 from vitesse.arch import Budget as Budget
+from vitesse.arch import CascadedAttention as CascadedAttention
 from vitesse.arch import Choice as Choice
+from vitesse.arch import ConvMLP as ConvMLP
 from vitesse.arch import ConvStem as ConvStem
 from vitesse.arch import Cost as Cost
 from vitesse.arch import Downsample as Downsample
@@ -26,6 +29,7 @@ from vitesse.arch import LocalMix as LocalMix
 from vitesse.arch import MBConv as MBConv
 from vitesse.arch import PatchEmbed as PatchEmbed
 from vitesse.arch import RelativePosition as RelativePosition
+from vitesse.arch import SandwichDownsample as SandwichDownsample
 from vitesse.arch import Stage as Stage
 from vitesse.arch import WindowAttention as WindowAttention
 from vitesse.arch import cost as cost

@@ -12,7 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitesse.arch import Backbone, Block, Down, buffers, largest, smallest, tensors
+from vitesse.arch import (
+    Backbone,
+    Block,
+    CascadedAttention,
+    Down,
+    Operation,
+    Stage,
+    buffers,
+    largest,
+    smallest,
+    tensors,
+)
+from vitesse.arch.cascaded_attention import cascade_heads
 from vitesse.arch.choice import options
 from vitesse.arch.sharing import open_shares
 from vitesse.nets.build import build, drop_path_rates, skeleton
@@ -65,7 +77,18 @@ class Supernet(nn.Module):
         plain, where = self._skeleton(arch or self.host)
         weights = take_all(self._state(), where) | dict(statistics or {})
         sliced: Tensor = functional_call(plain, weights, (x,), strict=True)
+        if self.training and not statistics:
+            self._write_back(weights, where)
         return sliced
+
+    @torch.no_grad()
+    def _write_back(self, weights: Mapping[str, Tensor], where: Mapping[str, Cut | None]) -> None:
+        """Put running statistics that were cut as copies, because their axis is a product, back where they came from."""
+        for name, buffer in self.network.named_buffers() if self._counts else ():
+            one = where.get(name)
+            if one is not None and len(one.factors) > 1:
+                part = one.part(buffer)
+                part.copy_(weights[name].view(part.shape))
 
     @torch.no_grad()
     def statistics(self, arch: Backbone, batches: Iterable[Tensor]) -> dict[str, Tensor]:
@@ -140,15 +163,35 @@ class Supernet(nn.Module):
 
 def holding(space: Backbone) -> Backbone:
     """The network that holds every network of `space`: the largest, with a set of weights for each block that is the
-    first of a group in any of them (where groups are of 2 or 3, for every block).
+    first of a group in any of them (where groups are of 2 or 3, for every block), and with room for every cascade.
     """
     big = largest(space)
     stages = []
     for stage, one in zip(big.stages, space.stages, strict=True):
         ways = ((size, depth) for depth in options(one.depth) for size in open_shares(one.share, depth))
         # Blocks that are all one group have no first but the stage's.
-        stages.append(replace(stage, share=math.gcd(stage.depth, *(size for size, depth in ways if size < depth))))
+        share = math.gcd(stage.depth, *(size for size, depth in ways if size < depth))
+        stages.append(_with_room(replace(stage, share=share), one))
     return replace(big, stages=tuple(stages))
+
+
+def _with_room(stage: Stage, space: Stage) -> Stage:
+    """The largest stage, as wide as its cascades need: the fewest heads see the most channels each, the most have weights."""
+    blocks = tuple(
+        Block(*(_room(branch, open_one) for branch, open_one in zip(block.branches, one.branches, strict=True)))
+        for block, one in zip(stage.blocks, space.blocks, strict=True)
+    )
+    heads = [cascade_heads((branch,)) for block in space.blocks for branch in block.branches]
+    ways = [counts for counts in heads if counts]
+    step = math.lcm(*(max(counts) for counts in ways))
+    needed = max([stage.dim, *(max(counts) * -(-stage.dim // min(counts)) for counts in ways)])
+    return replace(stage, dim=step * -(-needed // step), block=blocks)
+
+
+def _room(branch: Operation, space: Operation) -> Operation:
+    if not isinstance(branch, CascadedAttention) or not isinstance(space, CascadedAttention):
+        return branch
+    return replace(branch, heads=max(options(space.heads)), kernels=space.widest_kernels)
 
 
 def inherit(network: Network, arch: Backbone) -> Network:

@@ -14,8 +14,11 @@ from vitesse.arch import (
     MLP,
     Attention,
     Backbone,
+    BatchNorm,
     Block,
+    CascadedAttention,
     Choice,
+    ConvMLP,
     ConvStem,
     Downsample,
     Head,
@@ -28,6 +31,7 @@ from vitesse.arch import (
     Operation,
     PatchEmbed,
     RelativePosition,
+    SandwichDownsample,
     Stage,
     WindowAttention,
     buffers,
@@ -80,6 +84,16 @@ def hierarchical(*, depth: int = Choice(1, 2), share: int = 1) -> Backbone:
     return Backbone(stem=ConvStem(image=(36, 44)), stages=(first, later), head=head)
 
 
+def cascaded() -> Backbone:
+    """A small space of EfficientViT's kind, on maps that windows do not divide."""
+    attention = CascadedAttention(heads=2, kernels=(Choice(3, 5), 3), key_dim=Choice(4, 8), window=Choice(2, 3))
+    first = Stage(dim=Choice(8, 12), depth=1, block=Block(LocalConv(residual=True), ConvMLP(ratio=Choice(1.0, 2.0))))
+    down = SandwichDownsample(ratio=Choice(2.0, 4.0))
+    later = Stage(dim=Choice(8, 16), depth=Choice(1, 2), block=Block(attention), down=down, groups=2)
+    head = Head(classes=4, pool="mean", norm=BatchNorm(), norm_first=False)
+    return Backbone(stem=ConvStem(image=(36, 44), act="relu"), stages=(first, later), head=head)
+
+
 FAMILIES: dict[str, Backbone] = {
     "class token": space(),
     "mean pooled": space(pool="mean", norm_first=False, stem={"tokens": ()}),
@@ -102,6 +116,7 @@ FAMILIES: dict[str, Backbone] = {
     "rectangle": space(stem={"image": (8, 24), "patch": (4, 8), "channels": 1}),
     "hierarchical": hierarchical(),
     "hierarchical, shared weights": hierarchical(depth=2, share=Choice(1, 2)),
+    "cascades": cascaded(),
 }
 
 

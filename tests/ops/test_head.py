@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitesse.arch import Head, LayerNorm
+from vitesse.arch import BatchNorm, Head, LayerNorm
 from vitesse.ops.head import Classifier
 
 X = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))  # two extra tokens, three patches
@@ -29,6 +29,16 @@ def test_two_classifiers_are_averaged() -> None:
     logits = (head.classifier(X[:, 0]) + head.classifier_distilled(X[:, 1])) / 2
     torch.testing.assert_close(head(pooled), logits)
     assert not torch.allclose(head.classifier(X[:, 0]), logits)
+
+
+def test_two_norms_and_classifiers_read_the_mean() -> None:
+    head = Classifier(Head(classes=4, pool="mean_distilled", norm=BatchNorm(), norm_first=False), 6).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    mean = X[:, 2:].mean(1)
+    each = head.classifier(head.norm(mean)), head.classifier_distilled(head.norm_distilled(mean))  # type: ignore[operator]
+    torch.testing.assert_close(head(head.pool(X, 2)), (each[0] + each[1]) / 2)
+    assert not torch.allclose(*each)
 
 
 def test_no_classes_give_the_features() -> None:

@@ -21,16 +21,17 @@ def test_windows_come_apart_and_together(grid: Grid, window: int) -> None:
 
 
 def test_places_are_distances() -> None:
-    places = offset_places(3, torch.device("cpu")).view(3, 3, 3, 3)
+    places = offset_places(Grid(3, 3), 3, torch.device("cpu")).view(3, 3, 3, 3)
     assert places[0, 0, 2, 1] == 2 * 3 + 1 and places[2, 1, 0, 0] == 2 * 3 + 1
     assert places[1, 2, 1, 0] == 2 and (places.diagonal(dim1=0, dim2=2).diagonal(dim1=0, dim2=1) == 0).all()
 
 
 def test_the_bias_is_that_of_the_distance() -> None:
     module, _ = filled(3)
-    bias = module.position().view(2, 3, 3, 3, 3)
+    bias = module.position(Grid(3, 3)).view(2, 3, 3, 3, 3)
     assert torch.equal(bias[:, 0, 2, 2, 1], module.position.offset_bias[:, 2 * 3 + 1])
-    assert torch.equal(module.position(), module.position.offset_bias[:, offset_places(3, torch.device("cpu"))])
+    places = offset_places(Grid(3, 3), 3, torch.device("cpu"))
+    assert torch.equal(module.position(Grid(3, 3)), module.position.offset_bias[:, places])
 
 
 @pytest.mark.parametrize("learned", [True, False])

@@ -5,8 +5,9 @@ import pytest
 from vitesse.arch import Budget, contains, cost, largest, size, smallest
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
-from vitesse.shrink.design import LARGER, fitted, space_around, teacher_arch
-from vitesse.zoo import autoformer_tiny_space, deit_tiny_patch16_224, tiny_vit_5m_224
+from vitesse.shrink.design import LARGER, begins, fitted, space_around, teacher_arch
+from vitesse.supernet import holding
+from vitesse.zoo import autoformer_tiny_space, deit_tiny_patch16_224, efficientvit_m1, tiny_vit_5m_224
 
 
 def seen(side: int) -> Preprocess:
@@ -41,6 +42,18 @@ def test_the_space_around_a_hierarchical_network_has_it_as_its_largest() -> None
     small = smallest(space)
     assert [stage.dim for stage in small.stages] == [16, 32, 40, 80] and small.stages[2].depth == 2
     assert small.stages[2].blocks[0].branches[0].window == 7  # of 14
+
+
+def test_the_space_around_cascades_begins_with_their_weights() -> None:
+    arch = efficientvit_m1()
+    space = space_around(arch)
+    assert largest(space) == arch and contains(space, arch)
+    assert holding(space) == arch and begins(arch, holding(space))
+    assert cost(smallest(space)).params < cost(arch).params / 10
+    first = smallest(space).stages
+    assert [(stage.dim, stage.groups) for stage in first] == [(32, 2), (48, 3), (48, 3)]  # their heads divide them
+    attention = first[0].blocks[0].branches[2]
+    assert (attention.window, attention.key_dim, attention.kernels) == (4, 8, (3, 3))
 
 
 def test_any_image_fits_a_convolutional_stem() -> None:

@@ -250,6 +250,23 @@ def test_gradients_are_clipped(training: Any, settings: Make, clip: float) -> No
     assert (0 < moved < 10 * 1e-3 * 0.5) if clip else moved > 0.1
 
 
+def test_gradients_are_clipped_in_shares_of_the_weights(training: Any, settings: Make) -> None:
+    """Each row moves by its share of its own norm, however steep the loss; steps as above."""
+    network = training.network()
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+
+    def steep(network: nn.Module, batch: Any, step: int) -> Iterator[Tensor]:
+        yield 1e4 * network(batch.images).sum() if step == 0 else 0.0 * network(batch.images).sum()
+
+    chosen = settings(optimizer="sgd", epochs=1, warmup=0.0, lr=1e-3, weight_decay=0.0, clip=0.02, clip_mode="adaptive")
+    training.fit(chosen, steep, network)
+    for name, weight in network.named_parameters():
+        rows = before[name].flatten(1) if weight.ndim > 1 else before[name][None]
+        moved = (weight.detach() - before[name]).view_as(rows).norm(dim=1)
+        assert (moved <= 10 * 1e-3 * 0.02 * rows.norm(dim=1).clamp(min=1e-3) * 1.001).all(), name
+        assert moved.max() > 0, name
+
+
 def test_averaged_weights_are_kept(training: Any, another: Any, settings: Make) -> None:
     network = training.network()
     kept = training.fit(settings(ema=0.9), network=network)

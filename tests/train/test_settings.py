@@ -25,6 +25,7 @@ from vitesse.train import TrainSettings
         ("layer_decay", 0.0),
         ("layer_decay", 1.1),
         ("clip", -1.0),
+        ("clip_mode", "value"),
         ("accumulate", 65),
         ("precision", "fp16"),
         ("drop_path", 1.0),

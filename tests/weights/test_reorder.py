@@ -122,7 +122,7 @@ def test_heads_of_a_packed_bias_stay_where_they_are() -> None:
 @pytest.mark.parametrize(
     ("axis", "order", "message"),
     [
-        ("stages.0.blocks.0.0.head_dim", [0, 1, 2, 3], "only embed, heads, hidden"),
+        ("stages.0.blocks.0.0.head_dim", [0, 1, 2, 3], "only channel, embed, heads, hidden"),
         ("stages.9.embed", [0], "no such axis"),
         (HEADS, [0, 0, 1], "each of its 3 entries once"),
         (HEADS, [0, 1], "each of its 3 entries once"),

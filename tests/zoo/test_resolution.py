@@ -10,6 +10,7 @@ from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stag
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.zoo import at_resolution, with_windows
+from vitesse.zoo.efficientvit import efficientvit_m0
 from vitesse.zoo.tinyvit import tiny_vit
 
 
@@ -49,6 +50,15 @@ def test_no_other_difference_is_allowed() -> None:
 def test_windows_grow_with_the_map() -> None:
     larger = at_resolution(small(), (64, 64))
     assert larger.arch == small(64, (1, 8, 4)).arch
+
+
+@pytest.mark.parametrize(("side", "windows"), [(160, [7, 5, 3]), (256, [7, 7, 4]), (384, [7, 7, 6])])
+def test_windows_of_cascades_are_the_largest_or_the_map(side: int, windows: list[int]) -> None:
+    """As published for another resolution, where the last stage's map of 4 at 224 pixels is its window."""
+    larger = at_resolution(build(efficientvit_m0(classes=3)).eval(), (side, side))
+    assert [stage.blocks[0].branches[2].window for stage in larger.arch.stages] == windows  # type: ignore[union-attr]
+    assert larger.arch == efficientvit_m0(classes=3, image=side)
+    assert larger(torch.rand(1, 3, side, side)).shape == (1, 3)
 
 
 def test_a_plain_vit_computes_what_it_did_on_larger_images() -> None:

@@ -10,6 +10,7 @@ from vitesse.arch.backbone import Backbone as Backbone
 from vitesse.arch.backbone import Block as Block
 from vitesse.arch.backbone import Stage as Stage
 from vitesse.arch.budget import Budget as Budget
+from vitesse.arch.cascaded_attention import CascadedAttention as CascadedAttention
 from vitesse.arch.choice import Choice as Choice
 from vitesse.arch.choice import Options as Options
 from vitesse.arch.codec import from_data as from_data
@@ -26,6 +27,7 @@ from vitesse.arch.head import Head as Head
 from vitesse.arch.mixing import HeadMix as HeadMix
 from vitesse.arch.mixing import LocalMix as LocalMix
 from vitesse.arch.mlp import MLP as MLP
+from vitesse.arch.operation import BatchNorm as BatchNorm
 from vitesse.arch.operation import Down as Down
 from vitesse.arch.operation import Grid as Grid
 from vitesse.arch.operation import LayerNorm as LayerNorm
@@ -33,6 +35,8 @@ from vitesse.arch.operation import Operation as Operation
 from vitesse.arch.patch_embed import PatchEmbed as PatchEmbed
 from vitesse.arch.position import ImageRelativePosition as ImageRelativePosition
 from vitesse.arch.position import RelativePosition as RelativePosition
+from vitesse.arch.sandwich import ConvMLP as ConvMLP
+from vitesse.arch.sandwich import SandwichDownsample as SandwichDownsample
 from vitesse.arch.space import contains as contains
 from vitesse.arch.space import cross as cross
 from vitesse.arch.space import largest as largest

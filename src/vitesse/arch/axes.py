@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
-from vitesse.arch.backbone import Backbone, require_closed
+from vitesse.arch.backbone import Backbone, Stage, require_closed
 from vitesse.arch.convolution import ConvStem
 from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Operation, Table
@@ -31,6 +31,8 @@ class Axis:
 
 # A parameter's shape: for each dimension the axes whose product it is, the slowest first; one entry where there are none.
 Shape = tuple[tuple[Axis, ...], ...]
+# The axes whose product is the width of a stage.
+Stream = tuple[Axis, ...]
 
 
 @singledispatch
@@ -42,20 +44,21 @@ def parameters(arch: object) -> dict[str, Shape]:
 @parameters.register
 def _(arch: Backbone) -> dict[str, Shape]:
     require_closed(arch, "parameters")
-    table = part_parameters("stem", arch.stem, arch.stages[0].dim, _embed(0))
+    streams = [_stream(s, stage) for s, stage in enumerate(arch.stages)]
+    table = part_parameters("stem", arch.stem, arch.stages[0].dim, streams[0])
     for s, stage in enumerate(arch.stages):
         if stage.down is not None:
-            table |= down_parameters(f"stages.{s}.down", stage.down, _previous(arch, s), (_embed(s), stage.dim))
+            widths = arch.stages[s - 1].dim, stage.dim
+            table |= down_parameters(f"stages.{s}.down", stage.down, widths, (streams[s - 1], streams[s]))
         for b, block in enumerate(stage.blocks):
             leader = stage.leader(b)
             for k, operation in enumerate(block.branches):
                 # The axes of a block that shares weights are those of its leader: what is its own is cut along with them.
                 table |= branch_parameters(
-                    f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, _embed(s),
+                    f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, streams[s],
                     axes=f"stages.{s}.blocks.{leader}.{k}", own=None if leader == b else stage.own,
                 )  # fmt: skip
-    last = len(arch.stages) - 1
-    return table | part_parameters("head", arch.head, arch.stages[last].dim, _embed(last))
+    return table | part_parameters("head", arch.head, arch.stages[-1].dim, streams[-1])
 
 
 @singledispatch
@@ -67,22 +70,22 @@ def buffers(arch: object) -> dict[str, Shape]:
 @buffers.register
 def _(arch: Backbone) -> dict[str, Shape]:
     require_closed(arch, "buffers")
-    first = arch.stages[0].dim
-    table = _shapes("stem", arch.stem.buffers(), arch.stem.sizes(first), {"embed": _embed(0)})
+    first, last = arch.stages[0], arch.stages[-1]
+    streams = [_stream(s, stage) for s, stage in enumerate(arch.stages)]
+    table = _shapes("stem", arch.stem.buffers(), arch.stem.sizes(first.dim), {"embed": streams[0]})
     for s, stage in enumerate(arch.stages):
         if stage.down is not None:
-            previous, before = _previous(arch, s)
-            sizes, streams = stage.down.sizes(before, stage.dim), {"previous": previous, "embed": _embed(s)}
-            table |= _shapes(f"stages.{s}.down", stage.down.buffers(), sizes, streams)
+            sizes = stage.down.sizes(arch.stages[s - 1].dim, stage.dim)
+            both = {"previous": streams[s - 1], "embed": streams[s]}
+            table |= _shapes(f"stages.{s}.down", stage.down.buffers(), sizes, both)
         for b, block in enumerate(stage.blocks):
             leader = stage.leader(b)
             for k, operation in enumerate(block.branches):
-                sizes, streams = operation.sizes(stage.dim), {"embed": _embed(s)}
-                axes = f"stages.{s}.blocks.{leader}.{k}"
+                sizes, axes = operation.sizes(stage.dim), f"stages.{s}.blocks.{leader}.{k}"
                 for name, shape in operation.buffers().items():
                     if leader == b or _is_own(operation, f"op.{name}", stage.own):
-                        table[f"stages.{s}.blocks.{b}.{k}.op.{name}"] = _shape(shape, sizes, streams, axes)
-    return table
+                        table[f"stages.{s}.blocks.{b}.{k}.op.{name}"] = _shape(shape, sizes, _of(streams[s]), axes)
+    return table | _shapes("head", arch.head.buffers(), arch.head.sizes(last.dim), {"embed": streams[-1]})
 
 
 def tensors(arch: object) -> dict[str, Shape]:
@@ -96,18 +99,18 @@ def count(shapes: Mapping[str, Shape]) -> int:
 
 
 def branch_parameters(
-    prefix: str, operation: Operation, embed: int, scope: str, *, axes: str = "", own: Sequence[str] | None = None
+    prefix: str, operation: Operation, embed: int, stream: Stream, *, axes: str = "", own: Sequence[str] | None = None
 ) -> dict[str, Shape]:
-    """The parameters of one residual branch: norm, operation, layer scale; `scope` names the embedding's axis.
+    """The parameters of one residual branch: norm, operation, layer scale; `stream` is the embedding's axes.
 
     axes: the prefix of the other axes' names, where it is not that of the parameters. own: of a block that uses another
     one's weights, the roles of what it still has for itself.
     """
-    vector: Shape = ((Axis(scope, embed),),)
+    vector: Shape = (stream,)
     table = {} if operation.norm is None else {"norm.weight": vector, "norm.bias": vector}
     sizes = operation.sizes(embed)
     table |= {
-        f"op.{name}": _shape(shape, sizes, {"embed": scope}, axes or prefix) for name, shape in operation.axes().items()
+        f"op.{name}": _shape(shape, sizes, _of(stream), axes or prefix) for name, shape in operation.axes().items()
     }
     table |= {"scale": vector} if operation.layer_scale else {}
     return {f"{prefix}.{name}": shape for name, shape in table.items() if own is None or _is_own(operation, name, own)}
@@ -120,36 +123,44 @@ def _is_own(operation: Operation, name: str, own: Sequence[str]) -> bool:
     return role == "transform" or role in own
 
 
-def down_parameters(prefix: str, down: Down, before: tuple[str, int], after: tuple[str, int]) -> dict[str, Shape]:
-    """The parameters of what leads into a stage; `before` and `after` name the two streams' axes and say their widths."""
-    streams = {"previous": before[0], "embed": after[0]}
-    return _shapes(prefix, down.axes(), down.sizes(before[1], after[1]), streams)
-
-
-def part_parameters(prefix: str, value: PatchEmbed | ConvStem | Head, embed: int, scope: str) -> dict[str, Shape]:
-    """The parameters of a stem or a head."""
-    return _shapes(prefix, value.axes(), value.sizes(embed), {"embed": scope})
-
-
-def _embed(stage: int) -> str:
-    return f"stages.{stage}.embed"
-
-
-def _previous(arch: Backbone, stage: int) -> tuple[str, int]:
-    """The axis and the width of the stream that comes into a stage."""
-    return _embed(stage - 1), arch.stages[stage - 1].dim
-
-
-def _shapes(
-    prefix: str, table: Table, sizes: Mapping[str, int], streams: Mapping[str, str], *, within: str = ""
+def down_parameters(
+    prefix: str, down: Down, widths: tuple[int, int], streams: tuple[Stream, Stream]
 ) -> dict[str, Shape]:
-    return {f"{prefix}.{within}{name}": _shape(axes, sizes, streams, prefix) for name, axes in table.items()}
+    """The parameters of what leads into a stage, from the stream of the stage before to its own."""
+    return _shapes(prefix, down.axes(), down.sizes(*widths), dict(zip(("previous", "embed"), streams, strict=True)))
 
 
-def _shape(axes: str, sizes: Mapping[str, int], streams: Mapping[str, str], prefix: str) -> Shape:
+def part_parameters(prefix: str, value: PatchEmbed | ConvStem | Head, embed: int, stream: Stream) -> dict[str, Shape]:
+    """The parameters of a stem or a head."""
+    return _shapes(prefix, value.axes(), value.sizes(embed), {"embed": stream})
+
+
+def _stream(number: int, stage: Stage) -> Stream:
+    """The axes of a stage's stream: one, or groups of channels, of which each is cut and reordered like the others."""
+    name = f"stages.{number}"
+    if stage.groups == 1:
+        return (Axis(f"{name}.embed", stage.dim),)
+    return Axis(f"{name}.groups", stage.groups), Axis(f"{name}.channel", stage.dim // stage.groups)
+
+
+def _of(stream: Stream) -> dict[str, Stream]:
+    """What stands for a stream within an operation: the whole, and the part of it that a head of a cascade sees."""
+    return {"embed": stream} | ({"lane": stream[1:]} if len(stream) > 1 else {})
+
+
+def _shapes(prefix: str, table: Table, sizes: Mapping[str, int], streams: Mapping[str, Stream]) -> dict[str, Shape]:
+    return {f"{prefix}.{name}": _shape(axes, sizes, streams, prefix) for name, axes in table.items()}
+
+
+def _shape(axes: str, sizes: Mapping[str, int], streams: Mapping[str, Stream], prefix: str) -> Shape:
     """Read `"three heads head_dim, embed"`; streams are shared along their stages, all else is the part's own."""
     dimensions = axes.split(",") if axes else []  # a lone number has none
     return tuple(
-        tuple(Axis(streams.get(kind, f"{prefix}.{kind}"), sizes[kind]) for kind in dimension.split() if kind != "1")
+        tuple(
+            axis
+            for kind in dimension.split()
+            if kind != "1"
+            for axis in (streams[kind] if kind in streams else (Axis(f"{prefix}.{kind}", sizes[kind]),))
+        )
         for dimension in dimensions
     )

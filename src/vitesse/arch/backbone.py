@@ -8,6 +8,7 @@ from itertools import accumulate
 from operator import mul
 from typing import Literal
 
+from vitesse.arch.cascaded_attention import cascade_heads
 from vitesse.arch.choice import QUIET, SHRINKS, every, has_choice, instances, options, require
 from vitesse.arch.convolution import ConvStem
 from vitesse.arch.head import Head
@@ -46,6 +47,10 @@ class Stage:
     they must be equal, and their decisions in a space are one. `own` says what each still has for itself: its "norm"
     (norms, layer scales), its "position" (relative-position tables); transformations (`HeadMix`, `LocalMix`) always. Of
     a Choice only what divides the chosen depth is open.
+
+    `groups`: of a stage whose cascades (`CascadedAttention`) all have so many heads, so that its channels are so many
+    equal groups. A narrower stage keeps the first channels of each, and reordering moves them alike, so that each
+    head still sees its own. With 1 the stage is cut as if they were all one.
     """
 
     dim: int
@@ -54,6 +59,7 @@ class Stage:
     down: Down | None = field(default=None, metadata=QUIET)
     share: int | Literal["all"] = field(default=1, metadata=QUIET | SHRINKS)
     own: tuple[Literal["norm", "position"], ...] = field(default=("norm", "position"), metadata=QUIET)
+    groups: int = field(default=1, metadata=QUIET)
 
     def __post_init__(self) -> None:
         require(
@@ -67,7 +73,10 @@ class Stage:
         require(
             self,
             block=(good, "must be a Block or a tuple of Blocks"),
-            down=(instances(self.down, Down, type(None)), "must be a Downsample or None"),
+            down=(
+                instances(self.down, Down, type(None)),
+                "must be a way into the stage, such as Downsample(), or None",
+            ),
         )
         if listed:
             longest = max(options(self.depth))
@@ -76,6 +85,26 @@ class Stage:
             alike = len(set(blocks)) == 1 and not has_choice(blocks[0])
             object.__setattr__(self, "block", blocks[0] if alike else blocks)
         self._check_sharing()
+        self._check_cascades()
+
+    def _check_cascades(self) -> None:
+        """Raise ValueError unless the heads of every cascade divide every width, and are the groups where there are some."""
+        require(
+            self, groups=(every(self.groups, int, 1) and not has_choice(self.groups), "must be an integer, no Choice")
+        )
+        heads = [one for block in dict.fromkeys(self.blocks) for one in cascade_heads(block.branches)]
+        for dim in options(self.dim):
+            for count in (*heads, self.groups):
+                if dim % count:
+                    raise ValueError(
+                        f"The heads of a cascade and the groups of a stage divide its channels, but {dim} is no multiple of "
+                        f"{count}. Take other widths, or another number of heads."
+                    )
+        if self.groups > 1 and set(heads) != {self.groups}:
+            raise ValueError(
+                f"The groups of a stage are the heads of all its cascades, but groups={self.groups} and the heads are "
+                f"{sorted(set(heads))}. Set groups=1, or let all have as many heads."
+            )
 
     def _check_sharing(self) -> None:
         own = tuple(self.own) if isinstance(self.own, list) else self.own
@@ -142,7 +171,7 @@ class Backbone:
             )
         kind = type(self.stem).__name__
         for pool in options(self.head.pool):
-            read = {"class": ("class",), "distilled": ("class", "distillation"), "mean": ()}[pool]
+            read = {"class": ("class",), "distilled": ("class", "distillation")}.get(pool, ())
             if self.stem.tokens[: len(read)] != read:
                 raise ValueError(
                     f'Head(pool="{pool}") reads the first tokens, which must be {read}, but {kind}.tokens is '

@@ -8,22 +8,25 @@ from typing import Any
 
 from vitesse.arch.attention import Attention
 from vitesse.arch.backbone import Backbone, Block, Stage
+from vitesse.arch.cascaded_attention import CascadedAttention
 from vitesse.arch.choice import Options
 from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
 from vitesse.arch.head import Head
 from vitesse.arch.mixing import HeadMix, LocalMix
 from vitesse.arch.mlp import MLP
-from vitesse.arch.operation import LayerNorm
+from vitesse.arch.operation import BatchNorm, LayerNorm
 from vitesse.arch.patch_embed import PatchEmbed
 from vitesse.arch.position import ImageRelativePosition, RelativePosition
+from vitesse.arch.sandwich import ConvMLP, SandwichDownsample
 from vitesse.arch.window_attention import WindowAttention
 
 VERSION = 1
 KINDS = {
     kind.__name__: kind
     for kind in (
-        *(Attention, Backbone, Block, ConvStem, Downsample, Head, HeadMix, ImageRelativePosition, LayerNorm, LocalConv),
-        *(LocalMix, MBConv, MLP, PatchEmbed, RelativePosition, Stage, WindowAttention),
+        *(Attention, Backbone, BatchNorm, Block, CascadedAttention, ConvMLP, ConvStem, Downsample, Head, HeadMix),
+        *(ImageRelativePosition, LayerNorm, LocalConv, LocalMix, MBConv, MLP, PatchEmbed, RelativePosition),
+        *(SandwichDownsample, Stage, WindowAttention),
     )
 }
 

@@ -5,10 +5,10 @@ Each convolution is followed by a batch normalization, whose running statistics 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from vitesse.arch.choice import among, every, has_choice, options, require
+from vitesse.arch.choice import QUIET, among, every, has_choice, options, require
 from vitesse.arch.operation import ACTIVATIONS, Act, Down, Grid, Operation, Table, one_ratio
 
 
@@ -76,15 +76,19 @@ class MBConv(Operation):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalConv(Operation):
-    """A depthwise convolution that replaces the stream: nothing is added to it (TinyViT, section 3.2)."""
+    """A depthwise convolution that replaces the stream (TinyViT, section 3.2), or is added to it where it is `residual`."""
 
     map_only: ClassVar[bool] = True
-    residual: ClassVar[bool] = False
 
     kernel: int = 3
+    residual: bool = field(default=False, metadata=QUIET)
 
     def __post_init__(self) -> None:
-        require(self, kernel=(odd(self.kernel), "must be an odd integer of at least 1"))
+        require(
+            self,
+            kernel=(odd(self.kernel), "must be an odd integer of at least 1"),
+            residual=(among(self.residual, True, False), "must be True or False"),
+        )
 
     def axes(self) -> Table:
         return conv_norm("depthwise", "embed, 1, kernel, kernel")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import lru_cache, singledispatch
 
-from vitesse.arch.axes import branch_parameters, count, down_parameters, part_parameters
+from vitesse.arch.axes import Axis, branch_parameters, count, down_parameters, part_parameters
 from vitesse.arch.backbone import Backbone, Block, require_closed
 from vitesse.arch.convolution import ConvStem
 from vitesse.arch.head import Head
@@ -67,8 +67,9 @@ def _block_cost(block: Block, dim: int, grid: Grid, own: tuple[str, ...] | None)
     own: of a block that uses another one's weights, the roles of the parameters that it has for itself.
     """
     require_closed(block, "cost")
+    stream = (Axis("embed", dim),)
     return (
-        sum(count(branch_parameters("block", operation, dim, "embed", own=own)) for operation in block.branches),
+        sum(count(branch_parameters("block", operation, dim, stream, own=own)) for operation in block.branches),
         sum(operation.macs(dim, grid) for operation in block.branches),
         max(operation.working_set(dim, grid) for operation in block.branches),
     )
@@ -79,7 +80,7 @@ def _down_cost(down: Down, previous: int, dim: int, before: Grid) -> tuple[int, 
     """Parameters, multiply-adds and the working set (elements) of what leads into a stage."""
     require_closed(down, "cost")
     return (
-        count(down_parameters("down", down, ("previous", previous), ("embed", dim))),
+        count(down_parameters("down", down, (previous, dim), ((Axis("previous", previous),), (Axis("embed", dim),)))),
         down.macs(previous, dim, before),
         down.working_set(previous, dim, before),
     )
@@ -89,8 +90,12 @@ def _down_cost(down: Down, previous: int, dim: int, before: Grid) -> tuple[int, 
 def _ends_cost(stem: PatchEmbed | ConvStem, head: Head, first: int, last: int) -> tuple[int, int, int]:
     """Parameters, multiply-adds and the elements alive after the stem, of stem and head."""
     require_closed((stem, head), "cost")
+    tables = (
+        part_parameters("stem", stem, first, (Axis("embed", first),)),
+        part_parameters("head", head, last, (Axis("embed", last),)),
+    )
     return (
-        count(part_parameters("stem", stem, first, "embed")) + count(part_parameters("head", head, last, "embed")),
+        sum(map(count, tables)),
         stem.macs(first) + head.macs(last),
         stem.working_set(first),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vitesse.arch.choice import among, every, instances, require
-from vitesse.arch.operation import LayerNorm, Table
+from vitesse.arch.choice import among, every, instances, options, require
+from vitesse.arch.operation import BatchNorm, LayerNorm, Table
+
+POOLS = ("class", "mean", "distilled", "mean_distilled")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,37 +16,64 @@ class Head:
     """Final norm, pooling, linear classifier.
 
     `pool`: the "class" token, the "mean" of the patches, or "distilled": the class and the distillation token have a
-    classifier each, whose logits are averaged (DeiT). `norm_first` puts the norm before the pooling.
+    classifier each, whose logits are averaged (DeiT). "mean_distilled": two classifiers, each with a norm of its own,
+    read the mean of the patches, and their logits are averaged (LeViT). `norm_first` puts the norm before the pooling,
+    which batch normalization and two norms cannot.
     """
 
     classes: int = 1000
-    pool: Literal["class", "mean", "distilled"] = "class"
-    norm: LayerNorm | None = LayerNorm()
+    pool: Literal["class", "mean", "distilled", "mean_distilled"] = "class"
+    norm: LayerNorm | BatchNorm | None = LayerNorm()
     norm_first: bool = True
 
     def __post_init__(self) -> None:
+        late = all(pool != "mean_distilled" for pool in options(self.pool)) and not any(
+            isinstance(norm, BatchNorm) for norm in options(self.norm)
+        )
         require(
             self,
             classes=(every(self.classes, int, 0), "must be an integer of at least 0 (0: no classifier)"),
-            pool=(among(self.pool, "class", "mean", "distilled"), 'must be "class", "mean" or "distilled"'),
-            norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
+            pool=(among(self.pool, *POOLS), f"must be one of {', '.join(POOLS)}"),
+            norm=(instances(self.norm, LayerNorm, BatchNorm, type(None)), "must be a LayerNorm, a BatchNorm or None"),
             norm_first=(among(self.norm_first, True, False), "must be True or False"),
         )
+        if not late and self.norm_first is not False:
+            raise ValueError(
+                "Batch normalization, and two norms, stand behind the pooling, but got "
+                f"Head(pool={self.pool!r}, norm={self.norm!r}, norm_first={self.norm_first!r}). Set norm_first=False."
+            )
 
-    def axes(self) -> dict[str, str]:
-        axes = {} if self.norm is None else {"norm.weight": "embed", "norm.bias": "embed"}
-        if self.classes:
-            names = ("classifier", "classifier_distilled") if self.pool == "distilled" else ("classifier",)
-            for name in names:
-                axes |= {f"{name}.weight": "classes, embed", f"{name}.bias": "classes"}
+    def _norms(self) -> tuple[str, ...]:
+        if self.norm is None:
+            return ()
+        return ("norm", "norm_distilled") if self.pool == "mean_distilled" else ("norm",)
+
+    def _classifiers(self) -> tuple[str, ...]:
+        if not self.classes:
+            return ()
+        return (
+            ("classifier", "classifier_distilled") if self.pool in ("distilled", "mean_distilled") else ("classifier",)
+        )
+
+    def axes(self) -> Table:
+        axes = {f"{name}.{part}": "embed" for name in self._norms() for part in ("weight", "bias")}
+        for name in self._classifiers():
+            axes |= {f"{name}.weight": "classes, embed", f"{name}.bias": "classes"}
         return axes
+
+    def buffers(self) -> Table:
+        """What is stored with the weights but not learned: running statistics of batch normalization."""
+        table: Table = {}
+        for name in self._norms() if isinstance(self.norm, BatchNorm) else ():
+            table |= {
+                f"{name}.running_mean": "embed",
+                f"{name}.running_var": "embed",
+                f"{name}.num_batches_tracked": "",
+            }
+        return table
 
     def sizes(self, embed: int) -> dict[str, int]:
         return {"embed": embed, "classes": self.classes}
 
     def macs(self, embed: int) -> int:
-        return embed * self.classes * (2 if self.pool == "distilled" else 1)
-
-    def buffers(self) -> Table:
-        """What is stored with the weights but not learned: nothing."""
-        return {}
+        return embed * self.classes * len(self._classifiers())

@@ -29,6 +29,16 @@ class LayerNorm:
         require(self, eps=(every(self.eps, float, 1e-12, 1.0), "must be a float between 1e-12 and 1"))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchNorm:
+    """Batch normalization of pooled features, with running statistics."""
+
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        require(self, eps=(every(self.eps, float, 1e-12, 1.0), "must be a float between 1e-12 and 1"))
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """The tokens that an operation sees: a map of rows x columns patches, behind `extra` tokens (class, registers)."""
@@ -64,7 +74,7 @@ class Operation(ABC):
     """Whether the branch ends in a learned factor for each channel."""
     roles: ClassVar[Mapping[str, Role]] = {}
     """The role of each of its submodules that is no plain weight, by the submodule's name; a `norm` needs no mention."""
-    residual: ClassVar[bool] = True
+    residual: bool = True
     """Whether its result is added to the stream; else it takes the stream's place."""
     map_only: ClassVar[bool] = False
     """Whether it sees the tokens as a map, so that there can be no extra ones."""

@@ -12,6 +12,7 @@ Recipe = Literal[
     "autoformer_tiny",
     "autoformer_small",
     "autoformer_base",
+    "efficientvit",
     "mini_deit_tiny",
     "mini_deit_small",
     "mini_deit_base",

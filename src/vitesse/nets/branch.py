@@ -9,11 +9,26 @@ import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from vitesse.arch import MLP, Attention, Downsample, Grid, LocalConv, LocalMix, MBConv, Operation, WindowAttention
+from vitesse.arch import (
+    MLP,
+    Attention,
+    CascadedAttention,
+    ConvMLP,
+    Downsample,
+    Grid,
+    LocalConv,
+    LocalMix,
+    MBConv,
+    Operation,
+    SandwichDownsample,
+    WindowAttention,
+)
 from vitesse.ops.attention import SelfAttention
+from vitesse.ops.cascaded_attention import CascadedSelfAttention
 from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution
 from vitesse.ops.mixing import LocalMixing
 from vitesse.ops.mlp import Perceptron, activation
+from vitesse.ops.sandwich import ConvPerceptron, SandwichDownsampling
 from vitesse.ops.window_attention import WindowSelfAttention
 
 
@@ -24,6 +39,8 @@ def operation(value: object, embed: int) -> nn.Module:
 
 
 operation.register(Attention)(SelfAttention)
+operation.register(CascadedAttention)(CascadedSelfAttention)
+operation.register(ConvMLP)(ConvPerceptron)
 operation.register(LocalConv)(LocalConvolution)
 operation.register(MBConv)(InvertedResidual)
 operation.register(MLP)(Perceptron)
@@ -38,6 +55,7 @@ def down(value: object, previous: int, embed: int) -> nn.Module:
 
 
 down.register(Downsample)(Downsampling)
+down.register(SandwichDownsample)(SandwichDownsampling)
 
 
 class Branch(nn.Module):

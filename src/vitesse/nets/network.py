@@ -218,10 +218,12 @@ class Network(nn.Module):
             raise ValueError(f'global_pool must be "avg", "token" or None, but got {global_pool!r}.')
         head = replace(self.arch.head, classes=num_classes, pool=pools[global_pool])
         self.arch = replace(self.arch, head=head)
-        norm, fresh = self.head.norm, Classifier(head, self.embed_dim)
+        before, fresh = self.head, Classifier(head, self.embed_dim)
         initialize(fresh)
         self.head = fresh.to(next(self.parameters()))  # on this network's device, of its type
-        self.head.norm = norm
+        for name in ("norm", "norm_distilled"):
+            if hasattr(fresh, name):
+                setattr(fresh, name, getattr(before, name))
         self.num_classes, self.class_names = num_classes, ()
         self.default_cfg = self.pretrained_cfg = pretrained_cfg(self.arch, self.preprocess)
 

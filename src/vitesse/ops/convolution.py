@@ -6,6 +6,7 @@ or the other copies nothing.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from vitesse.arch import ConvStem, Downsample, Grid, LocalConv, MBConv
@@ -57,11 +58,13 @@ class InvertedResidual(nn.Module):
 
 
 class LocalConvolution(nn.Module):
-    """A depthwise convolution over the map."""
+    """A depthwise convolution over the map; where it is added to the stream it starts as nothing."""
 
     def __init__(self, value: LocalConv, embed: int) -> None:
         super().__init__()
         self.depthwise = ConvNorm(embed, embed, value.kernel, groups=embed)
+        if value.residual:
+            nn.init.zeros_(self.depthwise.norm.weight)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed)."""
@@ -103,7 +106,8 @@ class ConvTokens(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, N, embed)."""
-        x = images
+        # So that the stream is channels last from its beginning, and nothing mixes two layouts.
+        x = images.contiguous(memory_format=torch.channels_last)
         for i, conv in enumerate(self.convs):
             x = conv(self.act(x) if i else x)
         return to_tokens(x)

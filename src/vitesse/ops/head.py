@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from vitesse.arch import Head
+from vitesse.arch import BatchNorm, Head
 
 
 class Classifier(nn.Module):
@@ -13,16 +14,27 @@ class Classifier(nn.Module):
     def __init__(self, value: Head, embed: int) -> None:
         super().__init__()
         self.value = value
-        self.norm = nn.LayerNorm(embed, eps=value.norm.eps) if value.norm is not None else nn.Identity()
+        self.norm = self._norm(embed)
         self.classifier = self._linear(embed)
-        if value.pool == "distilled":
+        if value.pool == "mean_distilled":
+            self.norm_distilled = self._norm(embed)
+        if value.pool in ("distilled", "mean_distilled"):
             self.classifier_distilled = self._linear(embed)
+
+    def _norm(self, embed: int) -> nn.Module:
+        norm = self.value.norm
+        if norm is None:
+            return nn.Identity()
+        return (nn.BatchNorm1d if isinstance(norm, BatchNorm) else nn.LayerNorm)(embed, eps=norm.eps)
 
     def _linear(self, embed: int) -> nn.Module:
         return nn.Linear(embed, self.value.classes) if self.value.classes else nn.Identity()
 
     def pool(self, x: Tensor, extra: int) -> Tensor:
-        """(B, N, embed) to (B, embed), or (B, 2, embed) where two tokens are read; `extra` tokens come first."""
+        """(B, N, embed) to (B, embed), or (B, 2, embed) where there are two classifiers; `extra` tokens come first."""
+        if self.value.pool == "mean_distilled":
+            mean = x[:, extra:].mean(1)
+            return torch.stack([self.norm(mean), self.norm_distilled(mean)], 1)
         if self.value.pool == "mean":
             pooled = x[:, extra:].mean(1)
         elif self.value.pool == "class":
@@ -33,7 +45,7 @@ class Classifier(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features to logits (B, classes)."""
-        if self.value.pool != "distilled":
+        if pooled.ndim == 2:
             logits: Tensor = self.classifier(pooled)
             return logits
         first, second = pooled.unbind(1)

@@ -29,7 +29,7 @@ class WindowSelfAttention(nn.Module):
         parts = x if whole else split(x, grid, window)  # (B * windows, window * window, embed)
         joint = self.qkv(self.norm(parts)).unflatten(-1, (3, self.value.heads, self.value.head_dim))
         q, k, v = joint.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, window * window, head_dim) each
-        out = attend(q, k, v, self.position().to(q.dtype))
+        out = attend(q, k, v, self.position(Grid(window, window)).to(q.dtype))
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
         return projected if whole else join(projected, grid, window)
 
@@ -42,9 +42,9 @@ class OffsetBias(nn.Module):
         self.window = window
         self.offset_bias = nn.Parameter(torch.zeros(heads, window**2))
 
-    def forward(self) -> Tensor:
-        """What is added to the score of each pair of a window's tokens, (heads, window * window, window * window)."""
-        places = offset_places(self.window, self.offset_bias.device)
+    def forward(self, part: Grid) -> Tensor:
+        """What is added to the scores of the T tokens of a part of the map, no larger than a window: (heads, T, T)."""
+        places = offset_places(part, self.window, self.offset_bias.device)
         # Indexing with the (N, N) table itself computes the same and takes six times as long on a CPU.
         gathered = self.offset_bias.index_select(1, places.flatten())
         return gathered.view(-1, *places.shape)
@@ -79,8 +79,8 @@ def join(x: Tensor, grid: Grid, window: int) -> Tensor:
 
 
 @kept
-def offset_places(window: int, device: torch.device) -> Tensor:
-    """Which entry of the table is that of each pair of tokens: |rows apart| * window + |columns apart|; (N, N)."""
-    place = torch.arange(window * window, device=device)
-    row, column = place // window, place % window
+def offset_places(part: Grid, window: int, device: torch.device) -> Tensor:
+    """Which entry of the table is that of each pair of tokens: |rows apart| * window + |columns apart|; (T, T)."""
+    place = torch.arange(part.patches, device=device)
+    row, column = place // part.columns, place % part.columns
     return (row[:, None] - row).abs() * window + (column[:, None] - column).abs()

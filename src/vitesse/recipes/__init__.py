@@ -8,6 +8,7 @@ from functools import partial
 
 from vitesse.errors import UsageError
 from vitesse.recipes.autoformer import autoformer_imagenet
+from vitesse.recipes.efficientvit import efficientvit_imagenet
 from vitesse.recipes.mini_deit import mini_deit_imagenet
 from vitesse.recipes.tiny_vit import tiny_vit_21m_larger, tiny_vit_22k, tiny_vit_22kto1k
 from vitesse.recipes.weight_distillation import distill_digits
@@ -17,6 +18,7 @@ RECIPES: dict[str, Callable[[], ShrinkSettings]] = {
     "autoformer_tiny": partial(autoformer_imagenet, "tiny"),
     "autoformer_small": partial(autoformer_imagenet, "small"),
     "autoformer_base": partial(autoformer_imagenet, "base"),
+    "efficientvit": efficientvit_imagenet,
     "mini_deit_tiny": partial(mini_deit_imagenet, "tiny"),
     "mini_deit_small": partial(mini_deit_imagenet, "small"),
     "mini_deit_base": partial(mini_deit_imagenet, "base"),

@@ -12,7 +12,18 @@ from functools import singledispatch
 from html import escape
 from typing import Literal
 
-from vitesse.arch import MLP, Attention, Backbone, Block, LocalConv, MBConv, Stage, WindowAttention
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    Block,
+    CascadedAttention,
+    ConvMLP,
+    LocalConv,
+    MBConv,
+    Stage,
+    WindowAttention,
+)
 
 WIDTH = 440
 SPINE_X = 190  # the middle of the residual stream
@@ -86,6 +97,19 @@ def _(branch: WindowAttention, dim: int) -> Wing:
         label=f"{branch.heads}",
         title=f"attention in windows of {branch.window} × {branch.window}: {branch.heads} heads of {branch.head_dim}",
     )
+
+
+@wing.register
+def _(branch: CascadedAttention, dim: int) -> Wing:
+    title = f"cascade in windows of {branch.window} × {branch.window}: {branch.heads} heads, {dim} wide"
+    return Wing(side="left", width=dim, cells=branch.heads, head="heads", label=f"{branch.heads}", title=title)
+
+
+@wing.register
+def _(branch: ConvMLP, dim: int) -> Wing:
+    hidden = branch.hidden(dim)
+    title = f"convolutions: {hidden} hidden, ratio {branch.ratio:g}"
+    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
 
 
 @wing.register

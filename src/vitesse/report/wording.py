@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import singledispatch
 
-from vitesse.arch import MLP, Attention, Backbone, LocalConv, MBConv, Stage, WindowAttention
+from vitesse.arch import MLP, Attention, Backbone, CascadedAttention, ConvMLP, LocalConv, MBConv, Stage, WindowAttention
 from vitesse.report.summary import CostName, Outcome, RunSummary
 
 COST_NAMES: dict[CostName, str] = {
@@ -139,6 +139,16 @@ def _(branch: Attention) -> tuple[str, str]:
 @told.register
 def _(branch: WindowAttention) -> tuple[str, str]:
     return "heads in windows", f"{branch.heads}/{branch.window}"
+
+
+@told.register
+def _(branch: CascadedAttention) -> tuple[str, str]:
+    return "heads in a cascade", f"{branch.heads}/{branch.window}"
+
+
+@told.register
+def _(branch: ConvMLP) -> tuple[str, str]:
+    return "MLP ratio", f"{branch.ratio:g}"
 
 
 @told.register

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vitesse.arch import MLP, Attention, Backbone, MBConv, Options, WindowAttention, cost, resolve
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    CascadedAttention,
+    ConvMLP,
+    MBConv,
+    Options,
+    WindowAttention,
+    cost,
+    resolve,
+)
 from vitesse.errors import UsageError
 
 Array = NDArray[np.float64]
@@ -69,6 +80,7 @@ def features(arch: Backbone) -> Array:
     blocks = [(stage.dim, block) for stage in arch.stages for block in stage.blocks]
     branches = [(dim, branch) for dim, block in blocks for branch in block.branches]
     attentions = [branch for _, branch in branches if isinstance(branch, (Attention, WindowAttention))]
+    cascades = [(dim, branch) for dim, branch in branches if isinstance(branch, CascadedAttention)]
     return np.array(
         [
             price.params,
@@ -77,9 +89,9 @@ def features(arch: Backbone) -> Array:
             len(blocks),
             len(branches),
             sum(dim for dim, _ in branches),
-            sum(branch.heads for branch in attentions),
-            sum(branch.heads * branch.head_dim for branch in attentions),
-            sum(int(dim * branch.ratio) for dim, branch in branches if isinstance(branch, (MLP, MBConv))),
+            sum(branch.heads for branch in attentions) + sum(branch.heads for _, branch in cascades),
+            sum(branch.heads * branch.head_dim for branch in attentions) + sum(dim for dim, _ in cascades),
+            sum(int(dim * branch.ratio) for dim, branch in branches if isinstance(branch, (MLP, MBConv, ConvMLP))),
         ],
         dtype=float,
     )

@@ -12,7 +12,9 @@ from vitesse.arch import (
     Backbone,
     Block,
     Budget,
+    CascadedAttention,
     Choice,
+    ConvMLP,
     Head,
     HeadMix,
     MBConv,
@@ -22,6 +24,7 @@ from vitesse.arch import (
     WindowAttention,
     cost,
 )
+from vitesse.arch.cascaded_attention import cascade_heads
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
 
@@ -90,8 +93,12 @@ def _around(stage: Stage, multiplex: int | Literal["none", "auto"]) -> Stage:
     shares = [least]
     if multiplex == "auto":
         shares += [size for size in range(2 * least, depths[-1] + 1, least) if _may_share(blocks, size, depths)]
-    # Multiples of 8 suit vector units; a width that is none of them stays as the largest.
-    dims = sorted({min(stage.dim, max(16, 8 * round(stage.dim * p / 8))) for p in (0.25, 0.375, 0.5, 0.75, 1)})
+    # Multiples of 8 suit vector units, and of its heads a cascade; a width that is none of them stays as the largest.
+    step = math.lcm(8, *(heads for block in blocks for heads in cascade_heads(block.branches)))
+    least_dim = step * -(-16 // step)
+    dims = sorted(
+        {min(stage.dim, max(least_dim, step * round(stage.dim * p / step))) for p in (0.25, 0.375, 0.5, 0.75, 1)}
+    )
     kept = blocks[: depths[-1]]
     return replace(stage, dim=_choice(dims), depth=_choice(depths), block=kept, share=_choice(shares))
 
@@ -113,7 +120,13 @@ def _looser(block: Block, *, mixed: bool) -> Block:
             elif mixed and looser.mix is None:
                 looser = replace(looser, mix=Choice(None, HeadMix()))
             branches.append(looser)
-        elif isinstance(branch, (MLP, MBConv)):
+        elif isinstance(branch, CascadedAttention):
+            # As many heads as there are: of each the channels may become fewer, with the stage's width.
+            windows = sorted({math.ceil(branch.window / 2), branch.window})
+            keys = sorted({max(1, branch.key_dim // 2), branch.key_dim})
+            kernels = tuple(_choice(sorted({min(3, side), side})) for side in branch.kernels)
+            branches.append(replace(branch, window=_choice(windows), key_dim=_choice(keys), kernels=kernels))
+        elif isinstance(branch, (MLP, MBConv, ConvMLP)):
             ratios = sorted({branch.ratio * part for part in (0.25, 0.5, 0.75, 1)})
             branches.append(replace(branch, ratio=_choice(ratios)))
         else:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
 from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.utils.agc import adaptive_clip_grad
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -136,7 +137,9 @@ class _Run:
                 self.accelerator.backward(loss * share)
                 self.loss_sum += loss.detach() * share
         average_gradients(self.network, self.accelerator)
-        if self.settings.clip:
+        if self.settings.clip and self.settings.clip_mode == "adaptive":
+            adaptive_clip_grad(self.network.parameters(), clip_factor=self.settings.clip)
+        elif self.settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimizer.step()
         self.step += 1

@@ -15,9 +15,10 @@ class TrainSettings:
     along a cosine. optimizer: a name that timm knows. layer_decay: how much smaller the rate is from each layer to the one
     before it, for tuning what was trained; 1 for one rate.
     warmup: the share of all steps in which the rate rises. ema: decay of averaged weights, which are then what is
-    evaluated and kept; 0 for none. clip: greatest gradient norm, 0 for none. accumulate: parts into which a batch is
-    split to save memory. evaluate_every: epochs between two looks at the accuracy. frozen_statistics: batch normalization
-    keeps the running statistics it has, as for tuning what was trained.
+    evaluated and kept; 0 for none. clip: greatest gradient norm, 0 for none. clip_mode: whose norm: "norm", that of all
+    gradients together, or "adaptive", that of each unit of a layer, as a share of its weights' norm (Brock et al. 2021).
+    accumulate: parts into which a batch is split to save memory. evaluate_every: epochs between two looks at the accuracy.
+    frozen_statistics: batch normalization keeps the running statistics it has, as for tuning what was trained.
     """
 
     epochs: int = 0
@@ -31,6 +32,7 @@ class TrainSettings:
     weight_decay: float = 0.05
     layer_decay: float = 1.0
     clip: float = 1.0
+    clip_mode: Literal["norm", "adaptive"] = "norm"
     accumulate: int = 1
     drop_path: float = 0.0
     frozen_statistics: bool = False
@@ -52,6 +54,7 @@ class TrainSettings:
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1 (1: one rate for all layers)"),
             "clip": (self.clip >= 0, "at least 0 (0: no clipping)"),
+            "clip_mode": (self.clip_mode in ("norm", "adaptive"), '"norm" or "adaptive"'),
             "accumulate": (1 <= self.accumulate <= self.batch, "between 1 and the batch"),
             "precision": (self.precision in ("fp32", "bf16"), '"fp32" or "bf16"'),
             "drop_path": (0 <= self.drop_path < 1, "from 0 to below 1"),

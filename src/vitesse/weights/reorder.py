@@ -15,7 +15,7 @@ from vitesse.errors import VitesseError
 from vitesse.weights.slice import lengths
 
 # Axes whose entries are alike, so that their order is free.
-KINDS = frozenset({"heads", "hidden", "embed"})
+KINDS = frozenset({"heads", "hidden", "embed", "channel"})
 
 
 def importance(
@@ -87,7 +87,9 @@ def _free(shapes: Mapping[str, Shape]) -> set[str]:
     axes = {axis for shape in shapes.values() for dimension in shape for axis in dimension}
     # Entries of a packed bias cannot be moved with their heads: which belongs to which depends on the number of heads.
     packed = {axis.name.removesuffix("packed") + "heads" for axis in axes if axis.kind == "packed"}
-    return {axis.name for axis in axes if axis.kind in KINDS} - packed
+    # Where each head of a cascade sees its own part of a stream, the channels cannot move from part to part.
+    parted = {".".join(axis.name.split(".")[:2]) + ".embed" for axis in axes if axis.kind == "lane"}
+    return {axis.name for axis in axes if axis.kind in KINDS} - packed - parted
 
 
 def _reason(name: str, sizes: Mapping[str, int]) -> str:
@@ -95,4 +97,6 @@ def _reason(name: str, sizes: Mapping[str, int]) -> str:
         return "the network has no such axis"
     if name.endswith(".heads"):
         return 'the bias of its attention is "packed"'
+    if name.endswith(".embed"):
+        return "the heads of its cascades see a part of the channels each, and the stage has no groups"
     return f"only {', '.join(sorted(KINDS))} have an order that is free"

@@ -17,7 +17,9 @@ from vitesse.errors import VitesseError
 # table of signed distances and a kernel keep their centre.
 CENTRED = frozenset({"reach", "kernel"})
 # Axes of these kinds mean something entry by entry: they cannot be cut at all.
-FIXED = frozenset({"three", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"})
+FIXED = frozenset(
+    {"two", "three", "groups", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"}
+)
 
 
 @dataclass(frozen=True, slots=True)

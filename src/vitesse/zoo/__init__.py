@@ -47,6 +47,13 @@ from vitesse.zoo.deit_irpe import (
 from vitesse.zoo.deit_irpe import (
     deit_tiny_patch16_224_ctx_product_50_shared_k as deit_tiny_patch16_224_ctx_product_50_shared_k,
 )
+from vitesse.zoo.efficientvit import efficientvit as efficientvit
+from vitesse.zoo.efficientvit import efficientvit_m0 as efficientvit_m0
+from vitesse.zoo.efficientvit import efficientvit_m1 as efficientvit_m1
+from vitesse.zoo.efficientvit import efficientvit_m2 as efficientvit_m2
+from vitesse.zoo.efficientvit import efficientvit_m3 as efficientvit_m3
+from vitesse.zoo.efficientvit import efficientvit_m4 as efficientvit_m4
+from vitesse.zoo.efficientvit import efficientvit_m5 as efficientvit_m5
 from vitesse.zoo.families import published_arch as published_arch
 from vitesse.zoo.families import published_cost as published_cost
 from vitesse.zoo.minideit import mini_deit_base_patch16_224 as mini_deit_base_patch16_224

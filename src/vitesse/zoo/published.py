@@ -26,6 +26,14 @@ from vitesse.zoo.deit_irpe import (
     deit_small_patch16_224_ctx_quant_51_shared_k,
     deit_tiny_patch16_224_ctx_product_50_shared_k,
 )
+from vitesse.zoo.efficientvit import (
+    efficientvit_m0,
+    efficientvit_m1,
+    efficientvit_m2,
+    efficientvit_m3,
+    efficientvit_m4,
+    efficientvit_m5,
+)
 from vitesse.zoo.minideit import (
     mini_deit_base_patch16_224,
     mini_deit_base_patch16_384,
@@ -91,6 +99,7 @@ class Model:
 
 
 _AUTOFORMER = "README of the published AutoFormer code; macs: AutoFormer paper, arXiv 2107.00651"
+_EFFICIENTVIT = "README of the published EfficientViT code, arXiv 2305.07027"
 _MINIVIT = "README of the published MiniViT code (paper: arXiv 2204.07154)"
 _TINYVIT = "README of the published TinyViT code, arXiv 2207.10666"
 _TINYVIT_1K = f"{_TINYVIT}; trained on ImageNet-1k alone ({{}} after distillation on ImageNet-22k)"
@@ -134,6 +143,12 @@ MODELS = (
     Model("deit_irpe", deit_small_patch16_224_ctx_euc_20_shared_k, Figures(None, None, None, _IRPE_NAMED)),
     Model("deit_irpe", deit_small_patch16_224_ctx_quant_51_shared_k, Figures(None, None, None, _IRPE_NAMED)),
     Model("deit_irpe", deit_small_patch16_224_ctx_cross_56_shared_k, Figures(None, None, None, _IRPE_NAMED)),
+    Model("efficientvit", efficientvit_m0, Figures(2.3e6, 79e6, 63.2, _EFFICIENTVIT)),
+    Model("efficientvit", efficientvit_m1, Figures(3.0e6, 167e6, 68.4, _EFFICIENTVIT)),
+    Model("efficientvit", efficientvit_m2, Figures(4.2e6, 201e6, 70.8, _EFFICIENTVIT)),
+    Model("efficientvit", efficientvit_m3, Figures(6.9e6, 263e6, 73.4, _EFFICIENTVIT)),
+    Model("efficientvit", efficientvit_m4, Figures(8.8e6, 299e6, 74.3, _EFFICIENTVIT)),
+    Model("efficientvit", efficientvit_m5, Figures(12.4e6, 522e6, 77.1, _EFFICIENTVIT)),
     Model("minideit", mini_deit_tiny_patch16_224, Figures(3e6, None, 73.0, _MINIVIT)),
     Model("minideit", mini_deit_small_patch16_224, Figures(11e6, None, 80.9, _MINIVIT)),
     Model("minideit", mini_deit_base_patch16_224, Figures(44e6, None, 83.2, _MINIVIT)),

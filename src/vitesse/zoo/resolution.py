@@ -8,7 +8,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 from torch.nn import functional
 
-from vitesse.arch import Backbone, Block, WindowAttention, tensors
+from vitesse.arch import Backbone, Block, CascadedAttention, Grid, WindowAttention, tensors
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.weights.slice import lengths
@@ -16,6 +16,8 @@ from vitesse.weights.slice import lengths
 
 def at_resolution(network: Network, size: tuple[int, int]) -> Network:
     """The same network for images of (height, width) pixels, in the same mode; windows grow or shrink with the map.
+
+    Those of a cascaded attention become as large as the largest of the network, or as the map where it is smaller.
 
     VitesseError for a size that the stem cannot take.
     """
@@ -25,15 +27,22 @@ def at_resolution(network: Network, size: tuple[int, int]) -> Network:
     except ValueError as error:
         raise VitesseError(f"The network cannot see images of {size} pixels: {error}") from error
 
-    def scaled(block: Block) -> Block:
-        return Block(
-            *(
-                replace(one, window=max(1, round(one.window * share))) if isinstance(one, WindowAttention) else one
-                for one in block.branches
-            )
-        )
+    every_branch = [one for stage in arch.stages for block in stage.blocks for one in block.branches]
+    largest = max([one.window for one in every_branch if isinstance(one, CascadedAttention)], default=1)
 
-    stages = (replace(stage, block=tuple(scaled(block) for block in stage.blocks)) for stage in arch.stages)
+    def scaled(block: Block, grid: Grid) -> Block:
+        branches = list(block.branches)
+        for k, one in enumerate(branches):
+            if isinstance(one, WindowAttention):
+                branches[k] = replace(one, window=max(1, round(one.window * share)))
+            elif isinstance(one, CascadedAttention):
+                branches[k] = replace(one, window=min(largest, grid.rows, grid.columns))
+        return Block(*branches)
+
+    stages = (
+        replace(stage, block=tuple(scaled(block, grid) for block in stage.blocks))
+        for stage, grid in zip(arch.stages, replace(arch, stem=stem).grids, strict=True)
+    )
     return with_windows(network, replace(arch, stem=stem, stages=tuple(stages)))
 
 
@@ -48,7 +57,7 @@ def with_windows(network: Network, arch: Backbone) -> Network:
     shapes = {name: lengths(shape) for name, shape in tensors(arch).items()}
     state = network.state_dict()
     resized = {
-        name: _resized_table(one, shapes[name]) if name.endswith(".offset_bias") else one for name, one in state.items()
+        name: resized_table(one, shapes[name]) if name.endswith(".offset_bias") else one for name, one in state.items()
     }
     if "stem.position" in state:
         resized["stem.position"] = _resized_positions(state["stem.position"], network.arch, arch)
@@ -60,8 +69,8 @@ def with_windows(network: Network, arch: Backbone) -> Network:
     return other.train(network.training)
 
 
-def _resized_table(table: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A table (heads, window * window) for another window."""
+def resized_table(table: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A table of biases (heads, window * window) for another window."""
     old, new = (round(length**0.5) for length in (table.shape[1], shape[1]))
     if old == new:
         return table
@@ -86,7 +95,8 @@ def _alike(one: Backbone, other: Backbone) -> bool:
     """Whether two networks differ in image and windows alone."""
 
     def bare(block: Block) -> Block:
-        return Block(*(replace(b, window=1) if isinstance(b, WindowAttention) else b for b in block.branches))
+        windowed = (WindowAttention, CascadedAttention)
+        return Block(*(replace(b, window=1) if isinstance(b, windowed) else b for b in block.branches))
 
     def whole(arch: Backbone) -> Backbone:
         stages = tuple(replace(stage, block=tuple(map(bare, stage.blocks))) for stage in arch.stages)

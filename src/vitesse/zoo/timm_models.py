@@ -1,4 +1,4 @@
-"""timm's vision transformers become networks of ours: `vit_*`, `deit_*`, `deit3_*`, `tiny_vit_*`, with the same outputs."""
+"""timm's vision transformers become networks of ours: `vit_*`, `deit*`, `tiny_vit_*`, `efficientvit_m*`, same outputs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any
 import timm
 import torch
 from timm.models.deit import VisionTransformerDistilled
+from timm.models.efficientvit_msra import EfficientVitMsra
 from timm.models.tiny_vit import TinyVit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone, ConvStem
+from vitesse.arch import Backbone, CascadedAttention, ConvStem
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.zoo.preprocessing import set_preprocessing
 from vitesse.zoo.published import MODELS
 from vitesse.zoo.strict import require_keys
 from vitesse.zoo.timm_arch import arch_of
+from vitesse.zoo.timm_efficientvit import efficientvit_arch, efficientvit_of, to_timm_efficientvit
 from vitesse.zoo.timm_tinyvit import tinyvit_arch, tinyvit_of, to_timm_tinyvit
 
 _STEM = {"stem.proj": "patch_embed.proj", "stem.norm": "norm_pre"}
@@ -37,23 +39,24 @@ _TOKENS = {"class": "cls_token", "distillation": "dist_token", "register": "reg_
 
 
 def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
-    """The network of a timm VisionTransformer or TinyViT, with its weights, its preprocessing and its stochastic depth.
+    """The network of a timm VisionTransformer, TinyViT or EfficientViT (MSRA), with its weights and its preprocessing.
 
-    `model` is a model or a name, whose pretrained weights are loaded unless `pretrained` is False. Dropout is not
-    carried over. VitesseError for an unknown name (with the closest ones), for a model of another kind, and for a
-    feature that has no value here, named.
+    `model` is a model or a name, whose pretrained weights are loaded unless `pretrained` is False. Stochastic depth is
+    carried over, dropout is not. VitesseError for an unknown name (with the closest ones), for a model of another kind,
+    and for a feature that has no value here, named.
     """
     if isinstance(model, str):
         model = _create(model, pretrained)
     name = _name(model)
-    if type(model) is TinyVit:
-        network = tinyvit_of(model, name, _image(model))
+    if isinstance(model, (TinyVit, EfficientVitMsra)):
+        taken = tinyvit_of if isinstance(model, TinyVit) else efficientvit_of
+        network = taken(model, name, _image(model))  # type: ignore[arg-type]  # each takes its own kind
         set_preprocessing(network, _cfg(model))
         return network
     if not isinstance(model, VisionTransformer) or type(model) not in (VisionTransformer, VisionTransformerDistilled):
         raise VitesseError(
-            f"{name} is a {type(model).__name__}, but only timm's plain VisionTransformer (vit_*, deit_*, deit3_*) and "
-            "TinyVit can be taken over. As a teacher it can be used as it is."
+            f"{name} is a {type(model).__name__}, but only timm's plain VisionTransformer (vit_*, deit_*, deit3_*), "
+            "TinyVit and EfficientVitMsra can be taken over. As a teacher it can be used as it is."
         )
     arch = arch_of(model, name)
     rates = [float(getattr(block.drop_path1, "drop_prob", 0.0) or 0.0) for block in model.blocks]
@@ -67,8 +70,11 @@ def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
 
 
 def to_timm_state(network: Network) -> dict[str, Tensor]:
-    """The weights of a network that timm's VisionTransformer or TinyViT can hold, under timm's names and in its layout."""
+    """The weights of a network that timm's VisionTransformer, TinyViT or EfficientViT (MSRA) can hold, as timm has them."""
     arch, state = network.arch, network.state_dict()
+    first = arch.stages[0].blocks[0].branches
+    if any(isinstance(branch, CascadedAttention) for branch in first):
+        return to_timm_efficientvit(network)
     if isinstance(arch.stem, ConvStem):
         return to_timm_tinyvit(network)
     theirs = {their: state[our] for our, their in _names(arch, state).items()}
@@ -119,6 +125,8 @@ def _create(name: str, pretrained: bool) -> nn.Module:
         arch_of(empty, name)  # what cannot be taken over is refused before its weights are fetched
     elif type(empty) is TinyVit:
         tinyvit_arch(empty, name, _image(empty))
+    elif type(empty) is EfficientVitMsra:
+        efficientvit_arch(empty, name, _image(empty))
     try:
         return timm.create_model(name, pretrained=pretrained)
     except (OSError, RuntimeError, ValueError) as error:
