@@ -30,7 +30,9 @@ CASCADE = CascadedAttention(heads=2, kernels=(3, 5), key_dim=3, window=2)
 
 
 def stage(dim: int = 8, groups: int = 1, **attention: Any) -> Stage:
-    return Stage(dim=dim, depth=1, groups=groups, block=Block(CascadedAttention(**({"kernels": (3, 5)} | attention))))
+    return Stage(
+        dim=dim, depth=1, channel_groups=groups, block=Block(CascadedAttention(**({"kernels": (3, 5)} | attention)))
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,9 +48,9 @@ def stage(dim: int = 8, groups: int = 1, **attention: Any) -> Stage:
         (lambda: CASCADE.sizes(9), "9 is no multiple of 2"),
         (lambda: stage(dim=Choice(8, 9), heads=2), "9 is no multiple of 2"),
         (lambda: stage(dim=9, heads=Choice(1, 2)), "9 is no multiple of 2"),
-        (lambda: stage(heads=1, groups=2), r"groups=2 and the heads are \[1\]"),
-        (lambda: stage(heads=Choice(1, 2), groups=2), r"groups=2 and the heads are \[1, 2\]"),
-        (lambda: stage(heads=2, groups=0), "Stage.groups must"),
+        (lambda: stage(heads=1, groups=2), r"channel_groups=2 and the heads are \[1\]"),
+        (lambda: stage(heads=Choice(1, 2), groups=2), r"channel_groups=2 and the heads are \[1, 2\]"),
+        (lambda: stage(heads=2, groups=0), "Stage.channel_groups must"),
         (lambda: ConvMLP(ratio=0), "ConvMLP.ratio must"),
         (lambda: SandwichDownsample(ratio=0), "SandwichDownsample.ratio must"),
         (lambda: LocalConv(residual=1), "LocalConv.residual must"),  # type: ignore[arg-type]
@@ -67,7 +69,9 @@ def test_values_are_json_and_found_in_their_space() -> None:
         stem=ConvStem(),
         stages=(
             Stage(dim=Choice(8, 12), depth=1, block=Block(free, LocalConv(residual=True), ConvMLP())),
-            Stage(dim=8, depth=1, block=Block(CASCADE), groups=2, down=SandwichDownsample(ratio=Choice(2.0, 4.0))),
+            Stage(
+                dim=8, depth=1, block=Block(CASCADE), channel_groups=2, down=SandwichDownsample(ratio=Choice(2.0, 4.0))
+            ),
         ),
         head=Head(pool="mean", norm=BatchNorm(), norm_first=False),
     )
@@ -99,7 +103,7 @@ def test_channels_of_a_grouped_stage_are_two_axes() -> None:
     table = parameters(grouped)
     names = [[axis.name for axis in dimension] for dimension in table["head.classifier.weight"]]
     assert names == [["head.classes"], ["stages.0.groups", "stages.0.channel"]]
-    joint = table["stages.0.blocks.0.0.op.groups.1.value.conv.weight"]
+    joint = table["stages.0.blocks.0.0.op.heads.1.value.conv.weight"]
     assert [[axis.name for axis in dimension] for dimension in joint[:2]] == [["stages.0.channel"]] * 2
     assert cost(grouped).params == cost(Backbone(stem=ConvStem(), stages=(stage(heads=2),), head=grouped.head)).params
 

@@ -89,7 +89,7 @@ def cascaded() -> Backbone:
     attention = CascadedAttention(heads=2, kernels=(Choice(3, 5), 3), key_dim=Choice(4, 8), window=Choice(2, 3))
     first = Stage(dim=Choice(8, 12), depth=1, block=Block(LocalConv(residual=True), ConvMLP(ratio=Choice(1.0, 2.0))))
     down = SandwichDownsample(ratio=Choice(2.0, 4.0))
-    later = Stage(dim=Choice(8, 16), depth=Choice(1, 2), block=Block(attention), down=down, groups=2)
+    later = Stage(dim=Choice(8, 16), depth=Choice(1, 2), block=Block(attention), down=down, channel_groups=2)
     head = Head(classes=4, pool="mean", norm=BatchNorm(), norm_first=False)
     return Backbone(stem=ConvStem(image=(36, 44), act="relu"), stages=(first, later), head=head)
 

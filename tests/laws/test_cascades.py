@@ -43,7 +43,7 @@ LOCAL = LocalConv(residual=True, kernel=Choice(1, 3))
 def space(*, dim: Any, groups: int, **attention: Any) -> Backbone:
     cascade = CascadedAttention(key_dim=Choice(2, 4), window=Choice(2, 3), **attention)
     block = Block(LOCAL, ConvMLP(ratio=Choice(1.0, 2.0)), cascade, LOCAL, ConvMLP(ratio=1.5))
-    stage: dict[str, Any] = {"dim": dim, "depth": Choice(1, 2), "block": block, "groups": groups}
+    stage: dict[str, Any] = {"dim": dim, "depth": Choice(1, 2), "block": block, "channel_groups": groups}
     down = SandwichDownsample(ratio=Choice(2.0, 3.0), mlp_ratio=Choice(1.0, 2.0))
     return Backbone(
         stem=ConvStem(image=(20, 28), act="relu"),
@@ -53,7 +53,11 @@ def space(*, dim: Any, groups: int, **attention: Any) -> Backbone:
 
 
 SHARED = Stage(
-    dim=8, depth=2, share=2, groups=2, block=Block(CascadedAttention(heads=2, kernels=(3, 3), key_dim=2), ConvMLP())
+    dim=8,
+    depth=2,
+    share=2,
+    channel_groups=2,
+    block=Block(CascadedAttention(heads=2, kernels=(3, 3), key_dim=2), ConvMLP()),
 )
 SPACES = {
     "groups": space(dim=Choice(8, 12), groups=2, heads=2, kernels=(Choice(3, 5), 1)),
@@ -112,7 +116,7 @@ def test_all_by_importance_changes_nothing(open_space: Backbone, images: Tensor)
     before, state = network(images), network.state_dict()
     order = most_important_first(importance(state, shapes))
     moved = {name.rpartition(".")[2] for name, one in order.items() if one.tolist() != sorted(one.tolist())}
-    assert moved == ({"hidden", "channel"} if open_space.stages[0].groups > 1 else {"hidden"})
+    assert moved == ({"hidden", "channel"} if open_space.stages[0].channel_groups > 1 else {"hidden"})
     network.load_state_dict(reorder(state, shapes | buffers(supernet.host), order))
     torch.testing.assert_close(network(images), before, rtol=0, atol=1e-9)
 
@@ -133,7 +137,7 @@ def test_each_head_keeps_the_first_of_its_own_channels() -> None:
     assert torch.equal(small[name], big[name][kept])
     name = f"{block}.2.op.proj.conv.weight"
     assert torch.equal(small[name], big[name][kept][:, kept])
-    name = f"{block}.2.op.groups.1.query_key.conv.weight"
+    name = f"{block}.2.op.heads.1.query_key.conv.weight"
     assert torch.equal(small[name], big[name][:, :4])
     name = "stages.1.down.expand.conv.weight"
     assert torch.equal(small[name], big[name][:24][:, kept])

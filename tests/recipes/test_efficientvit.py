@@ -13,4 +13,4 @@ def test_the_published_hyperparameters() -> None:
     assert train.lr == pytest.approx(1e-3 * train.batch / 512) and train.warmup * train.epochs == pytest.approx(5)
     assert (train.weight_decay, train.clip, train.clip_mode, train.precision) == (0.025, 0.02, "adaptive", "fp32")
     assert (recipe.mix.mixup, recipe.mix.cutmix, recipe.mix.smoothing) == (0.8, 1.0, 0.1)
-    assert arch_named("efficientvit_m4").stages[0].groups == 4  # what it is a recipe for
+    assert arch_named("efficientvit_m4").stages[0].channel_groups == 4  # what it is a recipe for

@@ -51,7 +51,11 @@ def test_the_space_around_cascades_begins_with_their_weights() -> None:
     assert holding(space) == arch and begins(arch, holding(space))
     assert cost(smallest(space)).params < cost(arch).params / 10
     first = smallest(space).stages
-    assert [(stage.dim, stage.groups) for stage in first] == [(32, 2), (48, 3), (48, 3)]  # their heads divide them
+    assert [(stage.dim, stage.channel_groups) for stage in first] == [
+        (32, 2),
+        (48, 3),
+        (48, 3),
+    ]  # their heads divide them
     attention = first[0].blocks[0].branches[2]
     assert (attention.window, attention.key_dim, attention.kernels) == (4, 8, (3, 3))
 

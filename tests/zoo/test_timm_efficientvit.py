@@ -34,7 +34,7 @@ def randomised(**changes: Any) -> nn.Module:
             noise = torch.randn(tensor.shape, generator=generator)
             near_one = name.endswith("running_var") or (tensor.ndim == 1 and "weight" in name)
             tensor.copy_(1 + 0.3 * noise.clamp(-2, 2) if near_one else 0.2 * noise)
-    return model.eval()
+    return model.double().eval()  # such weights saturate softmaxes, where rounding grows
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -42,11 +42,11 @@ def test_outputs_agree_and_weights_go_back(variant: str) -> None:
     model = randomised(**VARIANTS[variant])
     network = from_timm(model)
     for size in (224, 290):  # windows that do not divide the map, too
-        images = torch.randn(2, model.in_chans, size, size, generator=torch.Generator().manual_seed(1))
+        images = torch.randn(2, model.in_chans, size, size, generator=torch.Generator().manual_seed(1)).double()
         with torch.no_grad():
             expected, found = model(images).squeeze(), network(images)
         assert expected.std() > 1e-3
-        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+        assert (found - expected).abs().max() <= 1e-10 * expected.abs().max()
     theirs = to_timm_state(network)
     assert theirs.keys() == model.state_dict().keys()
     assert all(torch.equal(theirs[name], tensor) for name, tensor in model.state_dict().items())
@@ -61,12 +61,12 @@ def test_a_published_network_is_the_zoos() -> None:
 
 def test_features_agree() -> None:
     model = randomised()
-    images = torch.randn(1, 3, 224, 224)
+    images = torch.randn(1, 3, 224, 224).double()
     with torch.no_grad():
         expected = model.forward_intermediates(images, intermediates_only=True)
         found = from_timm(model).forward_intermediates(images, intermediates_only=True)
     for theirs, ours in zip(expected, found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
 def test_what_has_no_value_is_refused() -> None:

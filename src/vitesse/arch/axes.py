@@ -84,7 +84,7 @@ def _(arch: Backbone) -> dict[str, Shape]:
                 sizes, axes = operation.sizes(stage.dim), f"stages.{s}.blocks.{leader}.{k}"
                 for name, shape in operation.buffers().items():
                     if leader == b or _is_own(operation, f"op.{name}", stage.own):
-                        table[f"stages.{s}.blocks.{b}.{k}.op.{name}"] = _shape(shape, sizes, _of(streams[s]), axes)
+                        table[f"stages.{s}.blocks.{b}.{k}.op.{name}"] = _shape(shape, sizes, _within(streams[s]), axes)
     return table | _shapes("head", arch.head.buffers(), arch.head.sizes(last.dim), {"embed": streams[-1]})
 
 
@@ -110,7 +110,7 @@ def branch_parameters(
     table = {} if operation.norm is None else {"norm.weight": vector, "norm.bias": vector}
     sizes = operation.sizes(embed)
     table |= {
-        f"op.{name}": _shape(shape, sizes, _of(stream), axes or prefix) for name, shape in operation.axes().items()
+        f"op.{name}": _shape(shape, sizes, _within(stream), axes or prefix) for name, shape in operation.axes().items()
     }
     table |= {"scale": vector} if operation.layer_scale else {}
     return {f"{prefix}.{name}": shape for name, shape in table.items() if own is None or _is_own(operation, name, own)}
@@ -138,12 +138,12 @@ def part_parameters(prefix: str, value: PatchEmbed | ConvStem | Head, embed: int
 def _stream(number: int, stage: Stage) -> Stream:
     """The axes of a stage's stream: one, or groups of channels, of which each is cut and reordered like the others."""
     name = f"stages.{number}"
-    if stage.groups == 1:
+    if stage.channel_groups == 1:
         return (Axis(f"{name}.embed", stage.dim),)
-    return Axis(f"{name}.groups", stage.groups), Axis(f"{name}.channel", stage.dim // stage.groups)
+    return Axis(f"{name}.groups", stage.channel_groups), Axis(f"{name}.channel", stage.dim // stage.channel_groups)
 
 
-def _of(stream: Stream) -> dict[str, Stream]:
+def _within(stream: Stream) -> dict[str, Stream]:
     """What stands for a stream within an operation: the whole, and the part of it that a head of a cascade sees."""
     return {"embed": stream} | ({"lane": stream[1:]} if len(stream) > 1 else {})
 

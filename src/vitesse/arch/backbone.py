@@ -48,7 +48,7 @@ class Stage:
     (norms, layer scales), its "position" (relative-position tables); transformations (`HeadMix`, `LocalMix`) always. Of
     a Choice only what divides the chosen depth is open.
 
-    `groups`: of a stage whose cascades (`CascadedAttention`) all have so many heads, so that its channels are so many
+    `channel_groups`: of a stage whose cascades (`CascadedAttention`) all have so many heads, so that its channels are so many
     equal groups. A narrower stage keeps the first channels of each, and reordering moves them alike, so that each
     head still sees its own. With 1 the stage is cut as if they were all one.
     """
@@ -59,7 +59,7 @@ class Stage:
     down: Down | None = field(default=None, metadata=QUIET)
     share: int | Literal["all"] = field(default=1, metadata=QUIET | SHRINKS)
     own: tuple[Literal["norm", "position"], ...] = field(default=("norm", "position"), metadata=QUIET)
-    groups: int = field(default=1, metadata=QUIET)
+    channel_groups: int = field(default=1, metadata=QUIET)
 
     def __post_init__(self) -> None:
         require(
@@ -90,20 +90,24 @@ class Stage:
     def _check_cascades(self) -> None:
         """Raise ValueError unless the heads of every cascade divide every width, and are the groups where there are some."""
         require(
-            self, groups=(every(self.groups, int, 1) and not has_choice(self.groups), "must be an integer, no Choice")
+            self,
+            channel_groups=(
+                every(self.channel_groups, int, 1) and not has_choice(self.channel_groups),
+                "must be an integer, no Choice",
+            ),
         )
         heads = [one for block in dict.fromkeys(self.blocks) for one in cascade_heads(block.branches)]
         for dim in options(self.dim):
-            for count in (*heads, self.groups):
+            for count in (*heads, self.channel_groups):
                 if dim % count:
                     raise ValueError(
                         f"The heads of a cascade and the groups of a stage divide its channels, but {dim} is no multiple of "
                         f"{count}. Take other widths, or another number of heads."
                     )
-        if self.groups > 1 and set(heads) != {self.groups}:
+        if self.channel_groups > 1 and set(heads) != {self.channel_groups}:
             raise ValueError(
-                f"The groups of a stage are the heads of all its cascades, but groups={self.groups} and the heads are "
-                f"{sorted(set(heads))}. Set groups=1, or let all have as many heads."
+                f"The groups of a stage are the heads of all its cascades, but channel_groups={self.channel_groups} and the "
+                f"heads are {sorted(set(heads))}. Set channel_groups=1, or let all have as many heads."
             )
 
     def _check_sharing(self) -> None:

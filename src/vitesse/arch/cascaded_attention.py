@@ -63,16 +63,16 @@ class CascadedAttention(Operation):
     def axes(self) -> Table:
         table = {"position.offset_bias": "cascade, window window"}
         for i in range(self.heads):
-            table |= conv_norm(f"groups.{i}.query_key", "two key_dim, lane, 1, 1")
-            table |= conv_norm(f"groups.{i}.value", "lane, lane, 1, 1")
-            table |= conv_norm(f"groups.{i}.local", f"key_dim, 1, {i}.kernel, {i}.kernel")
+            table |= conv_norm(f"heads.{i}.query_key", "two key_dim, lane, 1, 1")
+            table |= conv_norm(f"heads.{i}.value", "lane, lane, 1, 1")
+            table |= conv_norm(f"heads.{i}.local", f"key_dim, 1, {i}.kernel, {i}.kernel")
         return table | conv_norm("proj", "embed, cascade lane, 1, 1")
 
     def buffers(self) -> Table:
         table: Table = {}
         for i in range(self.heads):
-            table |= statistics(f"groups.{i}.query_key", "two key_dim") | statistics(f"groups.{i}.value", "lane")
-            table |= statistics(f"groups.{i}.local", "key_dim")
+            table |= statistics(f"heads.{i}.query_key", "two key_dim") | statistics(f"heads.{i}.value", "lane")
+            table |= statistics(f"heads.{i}.local", "key_dim")
         return table | statistics("proj", "embed")
 
     def sizes(self, embed: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Turn a vision transformer of timm (vit_*, deit_*, deit3_*, tiny_vit_*), with its weights, into one of Vitesse.
+    """Turn a timm model (vit_*, deit_*, deit3_*, tiny_vit_*, efficientvit_m*), with its weights, into one of Vitesse.
 
     It computes the same, and can then be a teacher, or be made smaller.
 

@@ -18,9 +18,7 @@ class CascadedSelfAttention(nn.Module):
         super().__init__()
         self.value = value
         lane = value.lane(embed)
-        self.groups = nn.ModuleList(
-            CascadedHead(lane, value.key_dim, kernel) for kernel in value.kernels[: value.heads]
-        )
+        self.heads = nn.ModuleList(CascadedHead(lane, value.key_dim, kernel) for kernel in value.kernels[: value.heads])
         self.position = OffsetBias(value.heads, value.window)
         self.proj = ConvNorm(embed, embed)
         nn.init.zeros_(self.proj.norm.weight)
@@ -33,7 +31,7 @@ class CascadedSelfAttention(nn.Module):
         biases = self.position(window).to(x.dtype).unbind(0)
         made: Tensor | None = None
         found = []
-        for head, part, bias in zip(self.groups, parts.chunk(self.value.heads, -1), biases, strict=True):
+        for head, part, bias in zip(self.heads, parts.chunk(self.value.heads, -1), biases, strict=True):
             # Two convolutions read it: what is strided is copied once.
             seen = part.contiguous() if made is None else part + made
             made = head(seen, window, bias)  # (B * windows, T, lane)

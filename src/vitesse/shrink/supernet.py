@@ -42,7 +42,7 @@ def space_of(job: Job, teacher: Backbone | None) -> Backbone:
     if name == "auto":
         if teacher is None:
             raise UsageError(
-                "A space is made around a network of ours (a plain ViT, a TinyViT), but this teacher is none. "
+                "A space is made around a network of ours (a plain ViT, a TinyViT, an EfficientViT), but this teacher is none. "
                 "Name a space: --space autoformer_tiny."
             )
         return space_around(teacher, multiplex=job.settings.supernet.multiplex)

@@ -98,5 +98,5 @@ def _reason(name: str, sizes: Mapping[str, int]) -> str:
     if name.endswith(".heads"):
         return 'the bias of its attention is "packed"'
     if name.endswith(".embed"):
-        return "the heads of its cascades see a part of the channels each, and the stage has no groups"
+        return "the heads of its cascades see a part of the channels each, and the stage no channel_groups"
     return f"only {', '.join(sorted(KINDS))} have an order that is free"

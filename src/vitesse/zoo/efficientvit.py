@@ -98,7 +98,7 @@ def efficientvit(
         local, mlp = LocalConv(residual=True), ConvMLP()
         block = Block(local, mlp, attention, local, mlp)
         down = SandwichDownsample() if stages else None
-        stages.append(Stage(dim=dim, depth=depth, block=block, down=down, groups=count))
+        stages.append(Stage(dim=dim, depth=depth, block=block, down=down, channel_groups=count))
     return Backbone(
         stem=ConvStem(image=image, channels=channels, layers=4, act="relu"),
         stages=tuple(stages),

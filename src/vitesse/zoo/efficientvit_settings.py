@@ -11,7 +11,7 @@ from vitesse.errors import VitesseError
 from vitesse.zoo.efficientvit import STRIDE, clamped, efficientvit
 
 # How weights are found and held, which changes no output.
-_APART = frozenset({"pretrained", "pretrained_cfg", "fuse", "activation"})
+_APART = frozenset({"pretrained", "pretrained_cfg", "fuse"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

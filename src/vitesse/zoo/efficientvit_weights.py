@@ -85,8 +85,8 @@ def published_name(name: str) -> str:
     if place == "down":
         return f"{lead}.{_in_down(rest)}"
     block, branch, rest = rest.split(".", 2)
-    place = str(int(block) + (DOWN_PARTS if int(stage) else 0))
-    return f"{lead}.{place}.{_BRANCHES[int(branch)]}.m.{_in_branch(rest.removeprefix('op.'))}"
+    index = int(block) + (DOWN_PARTS if int(stage) else 0)
+    return f"{lead}.{index}.{_BRANCHES[int(branch)]}.m.{_in_branch(rest.removeprefix('op.'))}"
 
 
 def _in_down(name: str) -> str:
@@ -109,7 +109,7 @@ def _in_branch(name: str) -> str:
         return _conv(rest)
     if part == "position":
         return f"attn.{TABLE}"
-    if part == "groups":
+    if part == "heads":
         head, layer, inner = rest.split(".", 2)
         return f"attn.{'dws' if layer == 'local' else 'qkvs'}.{head}.{_conv(inner)}"
     return f"attn.proj.1.{_conv(rest)}" if part == "proj" else _mlp(name)  # an activation stands before
@@ -137,7 +137,7 @@ def their_shapes(shapes: Mapping[str, tuple[int, ...]], name_of: Rename) -> dict
 
 def to_ours(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A weight of ours of this shape out of theirs: q and k are the first rows of their one convolution, v the last."""
-    if ".groups." not in name or not shape:
+    if ".heads." not in name or not shape:
         return tensor
     return tensor[-shape[0] :] if ".value." in name else tensor[: shape[0]]
 
