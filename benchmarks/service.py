@@ -256,7 +256,7 @@ def main() -> None:
             rows = memory(small, digits, pool, args.requests)
             show(f"Memory over {args.requests} requests", rows)
         else:
-            size = {"rounds": 2, "until": 1.0} if args.quick else {"rounds": 9, "until": 3.0}
+            size = {"rounds": 2, "until": 1.0} if args.quick else {"rounds": 5, "until": 2.0}
             large = export(Path(held) / "vit-ti", side=224, patch=16, channels=3, dim=192, depth=12, classes=1000)
             rows = [*turns(small, digits, pool, **size), *turns(large, encoded("JPEG", 256, 3), pool, **size)]
             show("The service beside a bare loop", rows)

@@ -33,9 +33,8 @@ async function answer(article, file) {
   article.setAttribute("aria-busy", "true");
   try {
     if (file.size > maxBody) throw new Error(`The file is larger than ${maxBody} bytes, the most that is taken.`);
-    const body = new FormData();
-    body.append("image", file);
-    const response = await fetch(`${address}?top=5`, { method: "POST", body });
+    const headers = { "Content-Type": file.type || "application/octet-stream" };
+    const response = await fetch(`${address}?top=5`, { method: "POST", headers, body: file });
     const said = await response.json();
     if (!response.ok) throw new Error(said.error);
     article.querySelector("ol").append(...said[0].classes.map(row));

@@ -72,8 +72,7 @@ def _bound(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise VitesseError(
-            f"The service cannot listen on {host}, port {port}: {error.strerror or error}. "
-            "Choose another --port, or --port 0 for any free one."
+            f"The service cannot listen: {error.strerror}. Choose another --host or --port; --port 0 takes any free one."
         ) from error
 
 
