@@ -104,13 +104,13 @@ class Server:
         return sum(int(field[11]) + int(field[12]) for field in fields) / TICK
 
     def memory(self) -> tuple[float, float]:
-        """Resident MB of the service itself, and MB of it and all its processes that no other holds."""
+        """Resident MB of the service itself, and MB that it and its processes have written to and share with nobody."""
 
         def sized(pid: int, key: str) -> float:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            return sum(int(line.split()[1]) for line in lines if line.startswith(key)) / 1e3
+            return sum(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024 / 1e6
 
-        return sized(self.process.pid, "Rss:"), sum(sized(pid, "Private_") for pid in self.processes())
+        return sized(self.process.pid, "Rss:"), sum(sized(pid, "Private_Dirty:") for pid in self.processes())
 
     def stop(self) -> None:
         self.process.terminate()
@@ -240,7 +240,8 @@ def memory(folder: Path, bodies: list[bytes], pool: ProcessPoolExecutor, request
         for tenth in range(11):
             pool.submit(load, server.port, bodies, MANY, 1, until=None, count=requests // 10).result()
             resident, private = server.memory()
-            rows.append({"requests": (tenth + 1) * (requests // 10), "service MB": resident, "all private MB": private})
+            sent = (tenth + 1) * (requests // 10)
+            rows.append({"requests": sent, "service MB": resident, "written by all processes MB": private})
     return rows
 
 

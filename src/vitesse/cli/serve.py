@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -59,17 +60,13 @@ class Serve:
         from vitesse.cli.console import Speaker
         from vitesse.serve.settings import ServeSettings
 
-        try:
-            max_body, max_pixels = parse_bytes(self.max_body), parse_count(self.max_pixels)
-        except ValueError as error:
-            raise UsageError(f"--max-body and --max-pixels are limits: {error}") from None
         settings = ServeSettings(
             host=self.host,
             port=self.port,
             max_batch=self.max_batch,
             max_wait_ms=self.max_wait,
-            max_body=max_body,
-            max_pixels=max_pixels,
+            max_body=_limit("--max-body", self.max_body, parse_bytes),
+            max_pixels=_limit("--max-pixels", self.max_pixels, parse_count),
             queue=self.queue,
             upload_s=self.upload_seconds,
             decode_s=self.decode_seconds,
@@ -89,3 +86,10 @@ class Serve:
         model, speaker = load_model(self.model, threads=self.threads), Speaker()
         serve(model, settings, ready=lambda url: speaker.say(f"Serving {model.name} on {url} (Ctrl-C ends it)."))
         speaker.say("Ended; everything that was taken is answered.")
+
+
+def _limit(flag: str, text: str, parse: Callable[[str], int]) -> int:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}") from None
