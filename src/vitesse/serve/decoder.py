@@ -73,7 +73,7 @@ def work(pipe: Connection, slab: Slab, preprocess: Preprocess, max_pixels: int) 
         told = time.monotonic()
         for place, data in enumerate(_cut(bodies, lengths)):
             try:
-                pixels[place] = to_pixels(_picture(data, preprocess, max_pixels), preprocess).numpy()
+                pixels[place] = _pixels(data, preprocess, max_pixels)
                 results.append(None)
             except RefusedError as refusal:
                 results.append((refusal.status, refusal.sentence))
@@ -89,12 +89,13 @@ def _cut(bodies: memoryview, lengths: list[int]) -> Iterator[bytes]:
         start += length
 
 
-def _picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Image.Image:
-    """The picture, after its format and its size, which the header states, have been found to be allowed."""
+def _pixels(data: bytes, preprocess: Preprocess, max_pixels: int) -> npt.NDArray[np.uint8]:
+    """What the network sees of a picture (C, H, W); its format and its size, which the header states, are looked at first."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(image.size, preprocess, max_pixels)
-        return load(image)
+        pixels: npt.NDArray[np.uint8] = to_pixels(load(image), preprocess).numpy()
+        return pixels
     except UnidentifiedImageError:
         raise RefusedError(415, f"It is no picture of {', '.join(FORMATS)}, or damaged from the start.") from None
     except Image.DecompressionBombError:
