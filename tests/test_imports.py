@@ -20,12 +20,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("nets",),
     ("saved", "supernet"),  # what the zoo, too, writes, reads and makes
     ("zoo", "distill", "deploy", "tasks"),
-    ("shrink",),
+    ("shrink", "serve"),
     ("recipes", "report"),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-DOORS = {"accelerate": "train", "onnxruntime": "deploy", "tyro": "cli"}
+DOORS = {
+    "accelerate": "train",
+    "onnxruntime": "deploy",
+    "tyro": "cli",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+}
 HEAVY = ("torch", "timm", "optuna", "plotly", "onnx", "onnxruntime", "accelerate", "sklearn", "scipy", "numpy")
 WARN_LINES, MOST_LINES = 300, 500
 

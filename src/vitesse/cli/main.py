@@ -27,6 +27,7 @@ VERBS = {
     "export": "write a network as ONNX, checked against itself",
     "bench": "time networks against each other on this device",
     "predict": "say what is on an image",
+    "serve": "answer images over HTTP, within limits; with a page to try it",
     "convert": "turn a vision transformer of timm into a network of Vitesse",
     "models": "list the published models, with their figures",
     "report": "write the page of a run again",

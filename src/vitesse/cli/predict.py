@@ -56,19 +56,10 @@ class Predict:
 
 def _likeliest(runtime: OnnxRuntime, image: Path, top: int) -> list[dict[str, Any]]:
     """The likeliest classes of an image, the likeliest first."""
-    import numpy as np
-
     from vitesse.data import open_image, to_pixels
+    from vitesse.deploy.answers import description, likeliest, to_input, to_shares
 
-    about = runtime.metadata
-    if about is None:
-        raise UsageError(
-            f"{runtime.path} does not say how to feed it: Vitesse did not write it. Name a file that it wrote."
-        )
+    about = description(runtime)
     pixels = to_pixels(open_image(image), about.preprocess).numpy()  # (C, H, W), 0 to 255
-    images = pixels[None].astype(np.float32) / np.float32(255)  # (1, C, H, W)
-    logits = runtime.run(images)[0].astype(np.float64)  # (classes,)
-    odds = np.exp(logits - logits.max())
-    shares = odds / odds.sum()
-    order = np.argsort(-shares, kind="stable")[:top]
-    return [{"name": about.classes[place], "probability": float(shares[place])} for place in order]
+    logits = runtime.run(to_input(pixels[None]))  # (1, classes)
+    return likeliest(to_shares(logits)[0], about.classes, top)

@@ -32,13 +32,17 @@ def decode(data: bytes, name: str) -> Image.Image:
     taken.
     """
     try:
-        image = _open(data)
-        image.load()
-        upright: Image.Image = ImageOps.exif_transpose(image)
-        return _eight_bit(upright)
+        return load(_open(data))
     # Pillow's readers raise almost any error on damaged bytes; whichever it is, this image cannot be read.
     except Exception as error:
-        raise VitesseError(f"{name} is no readable image: {_reason(error)}.") from error
+        raise VitesseError(f"{name} is no readable image: {reason(error)}.") from error
+
+
+def load(image: Image.Image) -> Image.Image:
+    """Decode an image that Pillow has opened, as `decode` does; whatever error Pillow's reader raises is left as it is."""
+    image.load()
+    upright: Image.Image = ImageOps.exif_transpose(image)
+    return _eight_bit(upright)
 
 
 def header(data: bytes, name: str) -> tuple[int, int, bool]:
@@ -47,12 +51,19 @@ def header(data: bytes, name: str) -> tuple[int, int, bool]:
         image = _open(data)
         return image.width, image.height, is_grey(image)
     except Exception as error:
-        raise VitesseError(f"{name} is no readable image: {_reason(error)}.") from error
+        raise VitesseError(f"{name} is no readable image: {reason(error)}.") from error
 
 
 def is_grey(image: Image.Image) -> bool:
     """Whether the image's mode holds no colour."""
     return image.mode in _GREY_MODES or image.mode.startswith("I")
+
+
+def reason(error: Exception) -> str:
+    """What Pillow says is wrong with an image, for a reader who has the image and not the program."""
+    text = str(error) or type(error).__name__
+    # Pillow names the buffer that it was given, which tells a reader nothing.
+    return "its format is not known to Pillow" if "cannot identify image file" in text else text.rstrip(".")
 
 
 def _open(data: bytes) -> Image.Image:
@@ -77,9 +88,3 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         colours = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
     return image.convert("L" if grey else "RGB")
-
-
-def _reason(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    # Pillow names the buffer that it was given, which tells a reader nothing.
-    return "its format is not known to Pillow" if "cannot identify image file" in text else text.rstrip(".")

@@ -93,7 +93,7 @@ def to_square(image: Image.Image, preprocess: Preprocess) -> Tensor:
     """
     image = image.convert("L" if preprocess.channels == 1 else "RGB")
     high, wide = preprocess.square
-    width, height = _cover(image.width, image.height, preprocess.square)
+    width, height = cover(image.width, image.height, preprocess.square)
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     resized = image.resize((width, height), filters[preprocess.interpolation])
     top = _start(height, preprocess.size[0]) - preprocess.margin[0]
@@ -116,8 +116,11 @@ def unnormalise(images: Tensor, preprocess: Preprocess) -> Tensor:
     return (images * std + mean).clamp(0, 1)
 
 
-def _cover(width: int, height: int, target: tuple[int, int]) -> tuple[int, int]:
-    """The size (width, height) that covers `target` (height, width) and keeps the picture's proportions."""
+def cover(width: int, height: int, target: tuple[int, int]) -> tuple[int, int]:
+    """The size (width, height) that covers `target` (height, width) and keeps the picture's proportions.
+
+    VitesseError where that is too large to be made.
+    """
     high, wide = target
     if width * high <= height * wide:
         size = wide, max(high, int(wide * height / width))

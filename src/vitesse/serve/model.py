@@ -1,0 +1,50 @@
+"""What is served: the runtime of a file, and everything that the file and its run folder say about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitesse.deploy.answers import description
+from vitesse.deploy.metadata import Metadata
+from vitesse.deploy.runtime import OnnxRuntime, Runtime
+
+FILE, CARD = "model.onnx", "README.md"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A network that can be served."""
+
+    name: str
+    runtime: Runtime
+    about: Metadata
+    readme: str | None  # the run's model card in Markdown, where it has one
+
+    def card(self) -> dict[str, Any]:
+        """The model card as plain JSON values."""
+        return {
+            "name": self.name,
+            "classes": list(self.about.classes),
+            "preprocess": self.about.preprocess.to_dict(),
+            "architecture": None if self.about.arch_json is None else json.loads(self.about.arch_json),
+            "vitesse": self.about.version,
+            "readme": self.readme,
+        }
+
+
+def load_model(path: Path, *, threads: int | None) -> Model:
+    """The exported file of a run folder, or an .onnx file that Vitesse wrote.
+
+    VitesseError where it is missing or damaged, UsageError where Vitesse did not write it.
+    """
+    file, card = (path / FILE, path / CARD) if path.is_dir() else (path, None)
+    runtime = OnnxRuntime(file, threads=threads)
+    return Model(
+        name=path.resolve().name.removesuffix(".onnx"),
+        runtime=runtime,
+        about=description(runtime),
+        readme=card.read_text(encoding="utf-8") if card is not None and card.is_file() else None,
+    )
