@@ -20,7 +20,8 @@ import numpy as np
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata, installed_version
 from vitesse.deploy.onnx_export import draft_onnx, served
-from vitesse.deploy.runtime import Images, OnnxRuntime
+from vitesse.deploy.onnx_runtime import OnnxRuntime
+from vitesse.deploy.runtime import Images
 from vitesse.errors import UsageError
 from vitesse.measure import Comparison, Conditions, Latency, compare, time_interleaved, usable_cores
 
