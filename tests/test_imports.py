@@ -25,13 +25,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-DOORS = {
-    "accelerate": "train",
-    "onnxruntime": "deploy",
-    "tyro": "cli",
-    "starlette": "serve",
-    "uvicorn": "serve",
-    "prometheus_client": "serve",
+DOORS = {"accelerate": "train", "tyro": "cli"} | {
+    **dict.fromkeys(("executorch", "nncf", "onnxruntime", "openvino"), "deploy"),
+    **dict.fromkeys(("prometheus_client", "starlette", "uvicorn"), "serve"),
 }
 HEAVY = ("torch", "timm", "optuna", "plotly", "onnx", "onnxruntime", "accelerate", "sklearn", "scipy", "numpy")
 WARN_LINES, MOST_LINES = 300, 500

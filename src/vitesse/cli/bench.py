@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Time networks against each other in ONNX Runtime on this device.
+    """Time networks against each other on this device, each in the runtime that serves its file.
 
     All take turns, so that what disturbs the machine disturbs them alike. The others are compared with the first; where a
     difference is not larger than the noise, there is no verdict.
@@ -21,10 +21,11 @@ class Bench:
     Examples:
       vitesse bench runs/digits
       vitesse bench runs/photos resnet18 deit_tiny_patch16_224 --threads 1
+      vitesse bench runs/photos/model.onnx runs/photos/model.xml --batch 16
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL...")]
-    """Runs' folders, .onnx files, or timm names (these with random weights)."""
+    """Runs' folders, exported files (.onnx, .xml, .pt2, .pte), or timm names (in ONNX Runtime, with random weights)."""
     batch: int = 1
     """Images in one call."""
     threads: int | None = None

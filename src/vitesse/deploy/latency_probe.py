@@ -19,8 +19,9 @@ from torch import nn
 from vitesse.arch import Backbone, to_json
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata, installed_version
-from vitesse.deploy.onnx_export import draft_onnx, served
-from vitesse.deploy.runtime import OnnxRuntime
+from vitesse.deploy.onnx_export import draft_onnx
+from vitesse.deploy.onnx_runtime import OnnxRuntime
+from vitesse.deploy.served import served
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, time_interleaved, usable_cores
 

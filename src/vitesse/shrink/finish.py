@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from vitesse.arch import Backbone, cost, to_json
 from vitesse.data.preprocess import unnormalise
+from vitesse.deploy import exporting
 from vitesse.deploy.gate import GateReport, Proof
 from vitesse.deploy.memory import measure_memory
-from vitesse.deploy.onnx_export import export_onnx
-from vitesse.deploy.runtime import OnnxRuntime
+from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, compare, time_interleaved, usable_cores
 from vitesse.measure.agreement import linear_cka
@@ -106,7 +106,7 @@ def export(job: Job, progress: Progress) -> dict[str, Any]:
     proof = Proof(
         images=images, labels=labels, tolerance=settings.tolerance, accuracy_tolerance=settings.accuracy_tolerance
     )
-    file = export_onnx(
+    file = exporting.export(
         network,
         job.path(ONNX),
         preprocess=network.preprocess,
@@ -167,7 +167,7 @@ def _raw(job: Job) -> tuple[Tensor, Tensor]:
 def _teacher_file(job: Job, teacher: nn.Module) -> Path:
     images, labels = _raw(job)
     arch_json = to_json(teacher.arch) if isinstance(teacher, Network) else None
-    return export_onnx(
+    return exporting.export(
         teacher,
         job.path("teacher/model.onnx"),
         preprocess=job.parts.preprocess,
