@@ -134,10 +134,11 @@ def _batch(file: Runtime, network: Runtime, images: Images) -> BatchCheck:
     if found.shape != wanted.shape:
         failure = f"gives logits {found.shape} instead of {wanted.shape}"
         return BatchCheck(batch=len(images), difference=None, failure=failure)
-    return BatchCheck(batch=len(images), difference=_difference(found, wanted), failure=None)
+    return BatchCheck(batch=len(images), difference=largest_difference(found, wanted), failure=None)
 
 
-def _difference(found: Logits, wanted: Logits) -> float:
+def largest_difference(found: Logits, wanted: Logits) -> float:
+    """The largest difference of a logit, as a share of the largest wanted logit."""
     largest = max(float(np.abs(wanted).max()), 1e-6)  # a network whose logits are all zero must not divide by zero
     return float(np.abs(found - wanted).max()) / largest
 

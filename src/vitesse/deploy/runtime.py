@@ -18,6 +18,7 @@ from vitesse.errors import VitesseError
 
 Images = npt.NDArray[np.float32]  # (B, C, H, W), values in 0..1
 Logits = npt.NDArray[np.float32]  # (B, classes)
+Labels = npt.NDArray[np.int64]  # (B,)
 
 
 class Runtime(Protocol):

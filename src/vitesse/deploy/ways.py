@@ -1,0 +1,63 @@
+"""A way to serve a network: a runtime, and the precision of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from vitesse.deploy.runtime import missing, require_runtime
+from vitesse.errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+# What each runtime can compute in. fp16 in ONNX Runtime is of the stored weights alone: its kernels on a CPU are float32.
+SOUND: dict[str, tuple[Precision, ...]] = {
+    "onnxruntime": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "bf16", "fp16", "int8"),
+    "compile": ("fp32", "bf16"),
+    "eager": ("fp32", "bf16"),
+    "executorch": ("fp32",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One runtime with one precision that it has; UsageError for a pair that there is not."""
+
+    runtime: str
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in SOUND.get(self.runtime, ()):
+            known = "; ".join(f"{runtime}: {', '.join(sound)}" for runtime, sound in SOUND.items())
+            raise UsageError(f"A runtime serves in a precision that it has, but got {self.label!r}. There are {known}.")
+
+    @property
+    def label(self) -> str:
+        """As "openvino int8"."""
+        return f"{self.runtime} {self.precision}"
+
+
+def ways(runtimes: Sequence[str], precisions: Sequence[Precision]) -> list[Way]:
+    """All sound pairs, by runtime; float32 is always among them, for without it nothing can be said to be faster."""
+    wanted = {"fp32", *precisions}
+    return [
+        Way(runtime, precision)
+        for runtime in dict.fromkeys(runtimes)
+        for precision in SOUND[runtime]
+        if precision in wanted
+    ]
+
+
+def usable(asked: Sequence[str] = ()) -> list[str]:
+    """The runtimes that were asked for: "all" stands for all that can be used here, none for those of files among them.
+
+    UsageError, with the mend, where one that was named is missing.
+    """
+    if "all" in asked or not asked:
+        return [name for name in SOUND if missing(name) is None and (asked or name in ("onnxruntime", "openvino"))]
+    for name in asked:
+        require_runtime(name)
+    return list(asked)
