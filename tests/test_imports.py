@@ -25,7 +25,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-DOORS = {"accelerate": "train", "onnxruntime": "deploy", "tyro": "cli"}
+DOORS = {"accelerate": "train", "tyro": "cli"} | dict.fromkeys(
+    ("executorch", "nncf", "onnxruntime", "openvino"), "deploy"
+)
 HEAVY = ("torch", "timm", "optuna", "plotly", "onnx", "onnxruntime", "accelerate", "sklearn", "scipy", "numpy")
 WARN_LINES, MOST_LINES = 300, 500
 

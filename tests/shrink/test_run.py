@@ -29,7 +29,7 @@ from vitesse.arch import (
 )
 from vitesse.data.load import DataSettings, Parts, load_parts
 from vitesse.data.preprocess import Preprocess
-from vitesse.deploy.runtime import OnnxRuntime
+from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.errors import UsageError, VitesseError
 from vitesse.measure import Latency
 from vitesse.nets import build

@@ -11,7 +11,7 @@ import tyro
 from vitesse.errors import UsageError
 
 if TYPE_CHECKING:
-    from vitesse.deploy.runtime import OnnxRuntime
+    from vitesse.deploy.onnx_runtime import OnnxRuntime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Predict:
                 f"At least one image and one class are needed, but got {len(self.images)} images and --top {self.top}."
             )
         from vitesse.cli.console import result_json, result_table
-        from vitesse.deploy.runtime import OnnxRuntime
+        from vitesse.deploy.onnx_runtime import OnnxRuntime
 
         runtime = OnnxRuntime(self.model / "model.onnx" if self.model.is_dir() else self.model)
         found = [(str(image), _likeliest(runtime, image, self.top)) for image in self.images]

@@ -6,7 +6,9 @@ from vitesse.deploy.latency_probe import LatencyProbe
 from vitesse.deploy.memory import Memory, measure_memory
 from vitesse.deploy.metadata import Metadata
 from vitesse.deploy.onnx_export import OnnxFile, export_onnx
-from vitesse.deploy.runtime import OnnxRuntime, Runtime, TorchRuntime
+from vitesse.deploy.onnx_runtime import OnnxRuntime
+from vitesse.deploy.runtime import Runtime
+from vitesse.deploy.torch_runtime import TorchRuntime
 
 __all__ = [
     "BatchCheck",

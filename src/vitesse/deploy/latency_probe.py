@@ -20,7 +20,7 @@ from vitesse.arch import Backbone, to_json
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata, installed_version
 from vitesse.deploy.onnx_export import draft_onnx, served
-from vitesse.deploy.runtime import OnnxRuntime
+from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, time_interleaved, usable_cores
 

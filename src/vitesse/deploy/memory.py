@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitesse.deploy import _memory_child
-from vitesse.deploy.runtime import OnnxRuntime
+from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.errors import UsageError, VitesseError
 
 

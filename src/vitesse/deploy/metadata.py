@@ -1,4 +1,4 @@
-"""What an exported file says about itself, in the `metadata_props` of the ONNX model.
+"""What an exported file says about itself: names and texts, as every format can hold them.
 
 vitesse.format      "1": the version of this table
 vitesse.version     the Vitesse that wrote the file
@@ -14,6 +14,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
+from typing import ClassVar
 
 from vitesse.data import Preprocess
 from vitesse.errors import VitesseError
@@ -29,13 +31,17 @@ _INPUT = (
 class Metadata:
     """The words on the file: enough to feed it an image and to read its answer."""
 
+    KEYS: ClassVar[tuple[str, ...]] = tuple(
+        f"vitesse.{name}" for name in ("format", "version", "input", "preprocess", "classes", "arch")
+    )
+
     preprocess: Preprocess
     classes: tuple[str, ...]
     arch_json: str | None
     version: str  # of the Vitesse that wrote it
 
     def to_props(self) -> dict[str, str]:
-        """The entries of `metadata_props`."""
+        """The entries, by name."""
         props = {
             "vitesse.format": str(FORMAT),
             "vitesse.version": self.version,
@@ -44,6 +50,14 @@ class Metadata:
             "vitesse.classes": json.dumps(list(self.classes), ensure_ascii=False),
         }
         return props if self.arch_json is None else {**props, "vitesse.arch": self.arch_json}
+
+    @classmethod
+    def of_file(cls, path: Path, props: Mapping[str, str]) -> Metadata | None:
+        """As `from_props`; the error names the file."""
+        try:
+            return cls.from_props(props)
+        except VitesseError as error:
+            raise VitesseError(f"{path}: {error}") from error
 
     @classmethod
     def from_props(cls, props: Mapping[str, str]) -> Metadata | None:

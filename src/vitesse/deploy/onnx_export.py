@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from vitesse.data import Preprocess
 from vitesse.deploy.gate import GateReport, Proof, check, require
 from vitesse.deploy.metadata import Metadata, installed_version
-from vitesse.deploy.runtime import OnnxRuntime, TorchRuntime
+from vitesse.deploy.onnx_runtime import OnnxRuntime
+from vitesse.deploy.torch_runtime import TorchRuntime
 from vitesse.errors import VitesseError
 from vitesse.measure.latency import no_collection
 from vitesse.runs.files import atomic_path

@@ -1,24 +1,28 @@
-"""The runtimes that serve a network, behind one small interface: images in 0..1 in, logits out."""
+"""What serves a network, behind one small interface: images in 0..1 in, logits out. Which runtimes there are, and which
+of them can be used here."""
 
 from __future__ import annotations
 
-import copy
+import os
+import shutil
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-import torch
-from torch import Tensor, nn
 
 from vitesse.deploy.metadata import Metadata
-from vitesse.errors import VitesseError
+from vitesse.errors import UsageError, VitesseError
 
 Images = npt.NDArray[np.float32]  # (B, C, H, W), values in 0..1
 Logits = npt.NDArray[np.float32]  # (B, classes)
 Labels = npt.NDArray[np.int64]  # (B,)
+Shape = tuple[int | None, ...]  # (B, C, H, W), None where any length will do
+
+RUNTIMES: tuple[str, ...] = ("onnxruntime", "openvino", "compile", "eager", "executorch")
 
 
 class Runtime(Protocol):
@@ -33,90 +37,40 @@ class Runtime(Protocol):
         ...
 
 
-class OnnxRuntime:
-    """An ONNX file in ONNX Runtime on the CPU.
+class FileRuntime(Runtime, Protocol):
+    """A runtime that serves an exported file."""
 
-    `metadata` is None for a file that Vitesse did not write; such a file can be run and timed, but nobody knows what
-    its input means. `threads` are those of one operation; None leaves it to the runtime. VitesseError where the file is
-    missing or damaged.
-    """
-
-    def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
-        self.path = Path(path)
-        self._session = _session(self.path, threads)
-        try:
-            self.metadata = Metadata.from_props(self._session.get_modelmeta().custom_metadata_map)
-        except VitesseError as error:
-            raise VitesseError(f"{self.path}: {error}") from error
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
-            found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
-            raise VitesseError(f"{self.path} must take one float32 input (B, C, H, W), but it takes {found}.")
-        self._input: str = inputs[0].name
-        self._outputs: list[str] = [self._session.get_outputs()[0].name]
-        self.shape: tuple[int | None, ...] = tuple(n if isinstance(n, int) else None for n in inputs[0].shape)
-
-    def run(self, images: Images) -> Logits:
-        """images float32 (B, C, H, W) in 0..1 -> logits (B, classes). VitesseError for another shape, type or range."""
-        _check(images, self.shape, ranged=self.metadata is not None)
-        logits: Logits = self._session.run(self._outputs, {self._input: images})[0]
-        return logits
-
-    def bind(self, images: Images) -> Callable[[], object]:
-        """A call for timing."""
-        _check(images, self.shape, ranged=self.metadata is not None)
-        feed = {self._input: images}
-        return lambda: self._session.run(self._outputs, feed)
+    path: Path
+    metadata: Metadata | None  # None where the file is not of Vitesse
+    shape: Shape  # of the images that it takes
 
 
-class TorchRuntime:
-    """A module in eager PyTorch, where its parameters are; it is given images as `run` gets them."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module if not module.training else copy.deepcopy(module).eval()
-        tensors = [*module.parameters(), *module.buffers()]
-        self._device = tensors[0].device if tensors else torch.device("cpu")
-
-    def run(self, images: Images) -> Logits:
-        """images float32 (B, C, H, W) in 0..1 -> logits (B, classes)."""
-        _check(images, (None,) * 4, ranged=True)
-        with torch.inference_mode():
-            logits: Logits = self._module(self._tensor(images)).float().cpu().numpy()
-        return logits
-
-    def bind(self, images: Images) -> Callable[[], object]:
-        """A call for timing: it waits for the accelerator, and leaves the transfer of the images out."""
-        batch = self._tensor(images)
-
-        def call() -> Tensor:
-            with torch.inference_mode():
-                logits: Tensor = self._module(batch)
-            if batch.device.type != "cpu":
-                torch.accelerator.synchronize(batch.device)
-            return logits
-
-        return call
-
-    def _tensor(self, images: Images) -> Tensor:
-        return torch.from_numpy(images).to(self._device)
+def missing(name: str) -> str | None:
+    """Why this runtime cannot be used here, with the mend; None where it can. UsageError for an unknown name."""
+    if name not in RUNTIMES:
+        raise UsageError(f"A runtime is one of {', '.join(RUNTIMES)}, but got {name!r}.")
+    if name in ("openvino", "executorch") and find_spec(name) is None:
+        return f"The runtime {name} is not installed. Install it: python -m pip install 'vitesse-ml[{name}]'"
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if name == "compile" and shutil.which(compiler) is None:
+        return f"torch.compile needs a C++ compiler, but {compiler} is not found. Install it, or name yours: CXX=..."
+    return None
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def require_runtime(name: str) -> None:
+    """UsageError with the mend where this runtime cannot be used here."""
+    if (why := missing(name)) is not None:
+        raise UsageError(why)
+
+
+def require_file(path: Path) -> None:
+    """VitesseError where there is no such file."""
     if not path.is_file():
         raise VitesseError(f"{path} does not exist.")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    # Threads that spin after a run would take the cores from the next model of an interleaved timing.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own errors share no class but this
-        raise VitesseError(f"{path} cannot be read as an ONNX model; it may be cut off or damaged. {error}") from error
 
 
-def _check(images: Images, shape: tuple[int | None, ...], *, ranged: bool) -> None:
+def check_images(images: Images, shape: Shape, *, ranged: bool) -> None:
+    """VitesseError unless the images are float32 of this shape and, where `ranged`, in 0..1."""
     fits = images.ndim == 4 and all(want in (None, have) for want, have in zip(shape, images.shape, strict=True))
     if not fits or images.dtype != np.float32 or not images.size:
         wanted = ", ".join(name if n is None else str(n) for name, n in zip("BCHW", shape, strict=True))

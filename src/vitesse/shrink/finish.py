@@ -16,7 +16,7 @@ from vitesse.data.preprocess import unnormalise
 from vitesse.deploy.gate import GateReport, Proof
 from vitesse.deploy.memory import measure_memory
 from vitesse.deploy.onnx_export import export_onnx
-from vitesse.deploy.runtime import OnnxRuntime
+from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, compare, time_interleaved, usable_cores
 from vitesse.measure.agreement import linear_cka
