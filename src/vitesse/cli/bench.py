@@ -16,7 +16,6 @@ from vitesse.errors import UsageError
 if TYPE_CHECKING:
     from vitesse.deploy.bench import BenchResult
 
-SECONDS = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(PrecisionOptions):
@@ -74,7 +73,7 @@ class Bench(PrecisionOptions):
 
     def _try_ways(self) -> None:
         from vitesse.cli.console import Speaker, result_json
-        from vitesse.cli.ways import show_choice
+        from vitesse.cli.ways import SECONDS, show_choice
         from vitesse.deploy.choosing import choose
         from vitesse.deploy.serving import settle
         from vitesse.deploy.subjects import subject_of

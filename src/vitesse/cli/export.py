@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from vitesse.cli.options import PrecisionOptions
 from vitesse.errors import UsageError, VitesseError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ PROOF_IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(PrecisionOptions):
     """Write a network as one ONNX file, and prove on real images that it computes the same.
 
     Normalisation is part of the file, and so are the names of the classes. It gets its name only when it agrees with the
@@ -28,6 +29,7 @@ class Export:
     Examples:
       vitesse export runs/digits --data digits --out digits.onnx
       vitesse export runs/photos/model.safetensors --data photos/ --out photos.onnx
+      vitesse export runs/photos --data photos/ --out runs/photos/model.onnx --int8 --bf16
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -38,6 +40,8 @@ class Export:
     """Images to prove it on: a folder of images, .tar shards, a saved dataset, or digits."""
     opset: int | None = None
     """The version of ONNX's operators; the exporter's own where none is given."""
+    runtime: tuple[Literal["all", "onnxruntime", "openvino", "compile", "eager"], ...] = ()
+    """In which runtimes smaller numbers are tried; ONNX Runtime and, where it is installed, OpenVINO, if none is named."""
 
     def run(self) -> None:
         """Do it."""
@@ -45,6 +49,7 @@ class Export:
             raise UsageError(f"--out must name an .onnx file, but got {self.out}.")
         from vitesse.arch import to_json
         from vitesse.cli.console import Speaker, result
+        from vitesse.cli.ways import try_exported
         from vitesse.deploy import export_onnx
         from vitesse.saved import load_network
 
@@ -69,6 +74,16 @@ class Export:
             f"Written: {file.path} ({file.bytes / 1e6:.2f} MB, opset {file.opset}). It computes what the network computes:"
         )
         result(file.gate.table())
+        if self.precisions or self.runtime:
+            try_exported(
+                network,
+                file.path,
+                data=self.data,
+                runtimes=self.runtime,
+                precisions=self.precisions,
+                tolerance=self.tolerance,
+                speaker=speaker,
+            )
         result(f"Next: vitesse predict {self.out} IMAGE, or vitesse bench {self.out}")
 
 

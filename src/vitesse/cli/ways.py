@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitesse.cli.console import result, result_table
+from vitesse.cli.console import Speaker, result, result_table
 
 if TYPE_CHECKING:
     from vitesse.deploy.tried import Choice, Timed, Tried
+    from vitesse.deploy.ways import Precision
+    from vitesse.nets import Network
+
+SECONDS = 120.0  # of timing, at one batch size and number of threads
+
+
+def try_exported(
+    network: Network,
+    file: Path,
+    *,
+    data: str,
+    runtimes: Sequence[str],
+    precisions: Sequence[Precision],
+    tolerance: float,
+    speaker: Speaker,
+) -> None:
+    """Try an exported network in smaller numbers, keep what is worth it beside its file, and show the table."""
+    from vitesse.deploy.choosing import choose
+    from vitesse.deploy.evidence import of_source
+    from vitesse.deploy.onnx_export import served
+    from vitesse.deploy.onnx_runtime import OnnxRuntime
+    from vitesse.deploy.preparing import Subject
+    from vitesse.deploy.serving import settle
+    from vitesse.deploy.ways import usable, ways
+    from vitesse.measure import usable_cores
+
+    asked, about = ways(usable(runtimes), precisions), OnnxRuntime(file).metadata
+    assert about is not None  # it was exported by us
+    with speaker.stage("smaller numbers") as progress, tempfile.TemporaryDirectory() as folder:
+        evidence = of_source(data, about, tolerance=tolerance, progress=progress)
+        subject = Subject(name=str(file), file=file, module=served(network, about.preprocess), evidence=evidence)
+        choice = choose([subject], asked, Path(folder), threads=(usable_cores(),), seconds=SECONDS, progress=progress)
+        settle(choice, subject)
+    show_choice(choice)
 
 
 def show_choice(choice: Choice) -> None:
@@ -51,7 +88,8 @@ def _kept(one: Tried, choice: Choice, timed: Timed | None) -> str:
         return f"no: {one.refused}"
     note = one.ready.note if one.ready is not None else ""
     best = timed is not None and any(
-        (fastest.subject, fastest.way, fastest.batch, fastest.threads) == (one.subject, one.way, timed.batch, timed.threads)
+        (fastest.subject, fastest.way, fastest.batch, fastest.threads)
+        == (one.subject, one.way, timed.batch, timed.threads)
         for fastest in choice.fastest
     )
     return "; ".join(filter(None, ["yes, the fastest" if best else "yes", note]))

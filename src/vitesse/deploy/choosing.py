@@ -20,7 +20,7 @@ from vitesse.deploy.runtime import Images
 from vitesse.deploy.tried import Choice, Fastest, Timed, Tried
 from vitesse.deploy.ways import Way
 from vitesse.errors import UsageError
-from vitesse.measure import Conditions, compare, time_interleaved
+from vitesse.measure import Conditions, Latency, compare, time_interleaved
 
 REFERENCE = Way("eager")  # what times are given in multiples of, where it is among those tried
 JUDGED = 32  # random images that outputs are compared on, where there are no others
@@ -65,7 +65,7 @@ def choose(
         tried=tuple(tried),
         fastest=tuple(one for one in fastest if one is not None),
         reference=reference,
-        tolerance=subjects[0].evidence and subjects[0].evidence.tolerance,
+        tolerance=None if subjects[0].evidence is None else subjects[0].evidence.tolerance,
         conditions=Conditions.now(threads=threads[0]),
     )
 
@@ -113,9 +113,7 @@ def _timed(
     running = [(one, one.ready) for one in tried if one.ready is not None and not one.refused]
     if not running:
         return list(tried)
-    calls = {
-        str(at): ready.open(threads=threads).bind(inputs[one.subject]) for at, (one, ready) in enumerate(running)
-    }
+    calls = {str(at): ready.open(threads=threads).bind(inputs[one.subject]) for at, (one, ready) in enumerate(running)}
     latencies = time_interleaved(calls, rounds=rounds, seconds=seconds, progress=progress).values()
     timed = dict(zip((one for one, _ in running), latencies, strict=True))
 

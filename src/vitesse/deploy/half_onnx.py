@@ -27,7 +27,9 @@ def fp16_onnx(source: Path, target: Path) -> None:
             continue
         values, name = numpy_helper.to_array(tensor), tensor.name
         if not np.abs(values).max() <= _LARGEST:
-            raise VitesseError(f"A weight in fp16 is at most {_LARGEST:.0f}, but {name} in {source} holds a larger one.")
+            raise VitesseError(
+                f"A weight in fp16 is at most {_LARGEST:.0f}, but {name} in {source} holds a larger one."
+            )
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
         casts.append(helper.make_node("Cast", [tensor.name], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]

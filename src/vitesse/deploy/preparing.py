@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from vitesse.deploy import openvino_runtime
 from vitesse.deploy.evidence import Evidence
 from vitesse.deploy.executorch_runtime import ExecutorchRuntime
 from vitesse.deploy.fidelity import Judge
@@ -17,11 +18,13 @@ from vitesse.deploy.openvino_runtime import OpenVinoRuntime
 from vitesse.deploy.runtime import Runtime, require_file
 from vitesse.deploy.sensitive import Quantizer, quantize
 from vitesse.deploy.torch_runtime import CompiledRuntime, TorchRuntime
-from vitesse.deploy.ways import Way
+from vitesse.deploy.ways import Precision, Way
 from vitesse.errors import UsageError
 
 Progress = Callable[[int, int, str], None]
 _BATCH = 16
+# In OpenVINO an int8 file says itself what is int8; this is what the rest of it is computed in.
+_HINTS: dict[Precision, openvino_runtime.Precision] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -57,7 +60,7 @@ def prepare(way: Way, subject: Subject, folder: Path, *, progress: Progress | No
 
     UsageError where the way needs images or a module that are not there.
     """
-    if way.runtime in ("eager", "compile"):
+    if not way.serves_files:
         if subject.module is None:
             raise UsageError(f"PyTorch serves a network, but {subject.name} is a file. Name the folder of its run.")
         return Ready(way=way, module=subject.module)
@@ -103,14 +106,13 @@ def _int8(way: Way, source: Path, target: Path, evidence: Evidence, progress: Pr
 
 def opened(way: Way, file: Path | None, module: nn.Module | None, *, threads: int | None) -> Runtime:
     """The runtime of a way, for its file or for a module with normalisation inside."""
-    if way.runtime in ("eager", "compile"):
+    if not way.serves_files:
         assert module is not None
         kind = TorchRuntime if way.runtime == "eager" else CompiledRuntime
-        return kind(module, precision=way.precision, threads=threads)
+        return kind(module, precision="bf16" if way.precision == "bf16" else "fp32", threads=threads)
     assert file is not None
     if way.runtime == "openvino":
-        hint = {"bf16": "bf16", "fp16": "f16"}.get(way.precision, "f32")
-        return OpenVinoRuntime(file, threads=threads, precision=hint)
+        return OpenVinoRuntime(file, threads=threads, precision=_HINTS[way.precision])
     if way.runtime == "executorch":
         return ExecutorchRuntime(file, threads=threads)
     return OnnxRuntime(file, threads=threads)

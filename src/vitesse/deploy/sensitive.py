@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -72,7 +73,8 @@ def quantize(
         tried[kept] = judge(target)
         return tried[kept].lost <= tolerance
 
-    if not enough() and len(parts) > 1 and not any([enough(part) for part in parts]):
+    alone = [] if enough() or len(parts) == 1 else [enough(part) for part in parts]
+    if alone and not any(alone):
         ranked = sorted(parts, key=lambda part: tried[part,].rank)
         for count in range(2, len(parts) // 2 + 1):
             if enough(*ranked[:count]):
@@ -91,4 +93,4 @@ def _parts(products: Sequence[str]) -> list[tuple[str, ...]]:
     """The products as a few runs of consecutive ones, as even as can be."""
     count = min(PARTS, len(products))
     edges = np.linspace(0, len(products), count + 1).round().astype(int)
-    return [tuple(products[start:end]) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [tuple(products[start:end]) for start, end in pairwise(edges)]

@@ -20,15 +20,16 @@ from vitesse.errors import UsageError, VitesseError
 from vitesse.measure import Conditions
 from vitesse.nets import Network
 from vitesse.runs.files import atomic_path, read_json, write_json
+from vitesse.saved import FILE as NETWORK
 from vitesse.saved import load_network
 
 FILE = "serving.json"
 
 
 def settle(choice: Choice, subject: Subject) -> None:
-    """Leave what was found of one network beside its ONNX file, with the files of what is kept.
+    """Leave the files of what is kept beside the network's ONNX file and, in the folder of a run, what was found.
 
-    What is fastest at the first batch size and number of threads serves from then on.
+    What is fastest at the first batch size and number of threads serves the run from then on.
     """
     folder, kept = subject.file.parent, []
     for one in choice.tried:
@@ -38,7 +39,8 @@ def settle(choice: Choice, subject: Subject) -> None:
             for old, new in zip(own, parts_of(one.ready.file) if own and one.ready.file else (), strict=True):
                 with atomic_path(old) as draft:
                     shutil.copyfile(new, draft)
-    write_json(folder / FILE, {"network": subject.file.name, **choice.of(subject).to_dict()})
+    if (folder / NETWORK).is_file():
+        write_json(folder / FILE, {"network": subject.file.name, **choice.of(subject).to_dict()})
     for way in ways(list(SOUND), PRECISIONS):
         for part in _own_parts(way, subject.file) if way not in kept else ():
             part.unlink(missing_ok=True)  # of an earlier trial
@@ -60,7 +62,7 @@ def serve(folder: Path | str, *, threads: int | None = None) -> Runtime:
     if reason is not None:
         raise UsageError(f"{folder} is served by {way.label}, the fastest on this device. {reason}")
     module = None
-    if way.runtime in ("eager", "compile"):
+    if not way.serves_files:
         network = load_network(folder)
         assert network.preprocess is not None
         module = served(network, network.preprocess)

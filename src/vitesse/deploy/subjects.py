@@ -35,6 +35,8 @@ def subject_of(
     evidence, metadata = None, OnnxRuntime(found.file, threads=1).metadata
     if data is not None:
         if metadata is None:
-            raise UsageError(f"{model} does not say how images are prepared for it, so it cannot be judged. Leave --data out.")
+            raise UsageError(
+                f"{model} does not say how images are prepared for it, so it cannot be judged. Leave --data out."
+            )
         evidence = of_source(data, metadata, tolerance=tolerance, progress=progress)
     return Subject(name=found.name, file=found.file, module=module, evidence=evidence)

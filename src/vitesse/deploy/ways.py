@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Literal, get_args
 
 from vitesse.deploy.runtime import missing, require_runtime
@@ -35,6 +36,11 @@ class Way:
             raise UsageError(f"A runtime serves in a precision that it has, but got {self.label!r}. There are {known}.")
 
     @property
+    def serves_files(self) -> bool:
+        """Whether it serves an exported file, and not the module itself."""
+        return self.runtime not in ("compile", "eager")
+
+    @property
     def label(self) -> str:
         """As "openvino int8"."""
         return f"{self.runtime} {self.precision}"
@@ -52,12 +58,19 @@ def ways(runtimes: Sequence[str], precisions: Sequence[Precision]) -> list[Way]:
 
 
 def usable(asked: Sequence[str] = ()) -> list[str]:
-    """The runtimes that were asked for: "all" stands for all that can be used here, none for those of files among them.
+    """The runtimes that were asked for: "all" are those that can be used here, and none asked for are ONNX Runtime and,
+    where it is installed, OpenVINO.
 
     UsageError, with the mend, where one that was named is missing.
     """
-    if "all" in asked or not asked:
-        return [name for name in SOUND if missing(name) is None and (asked or name in ("onnxruntime", "openvino"))]
+    if not asked or "all" in asked:
+        return [name for name in (SOUND if asked else ("onnxruntime", "openvino")) if missing(name) is None]
     for name in asked:
         require_runtime(name)
     return list(asked)
+
+
+def version_of(runtime: str) -> str:
+    """The installed version of a runtime; UsageError, with the mend, where it is missing."""
+    require_runtime(runtime)
+    return metadata.version({"compile": "torch", "eager": "torch"}.get(runtime, runtime))

@@ -19,8 +19,8 @@ from vitesse.search.feasible import check_budget
 from vitesse.shrink import finish, multiplexing, searching, supernet
 from vitesse.shrink.costing import Costing, formula_costs
 from vitesse.shrink.job import Job, Voice
-from vitesse.shrink.settings import ShrinkSettings
 from vitesse.shrink.serving import serving
+from vitesse.shrink.settings import ShrinkSettings
 from vitesse.shrink.student import Starting, Student
 from vitesse.shrink.teacher import Teacher, classifies
 
