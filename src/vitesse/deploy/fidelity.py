@@ -25,7 +25,7 @@ class Fidelity:
     @property
     def lost(self) -> float:
         """The accuracy that was lost, as a share of the images; below 0 where it was gained."""
-        return self.network.value - self.accuracy.value
+        return (self.network.correct - self.accuracy.correct) / self.network.total
 
     @property
     def rank(self) -> tuple[float, float]:
