@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitesse.arch import (
     MLP,
@@ -41,6 +43,7 @@ from vitesse.arch import (
 from vitesse.data.preprocess import Preprocess
 from vitesse.deploy import Proof, export_onnx
 from vitesse.nets import Network, build
+from vitesse.nets.fold import fold
 from vitesse.nets.statistics import recalibrate
 from vitesse.saved import load_network, save_network
 from vitesse.supernet import Supernet, inherit
@@ -180,6 +183,18 @@ def test_another_number_of_classes(network: Network, images: Tensor, tmp_path: P
     assert other(images).shape == (8, 7)
     assert other.arch == dataclasses.replace(network.arch, head=dataclasses.replace(network.arch.head, classes=7))
     save_network(other, tmp_path / "model.safetensors")
+
+
+def test_folded_it_computes_the_same(network: Network, images: Tensor) -> None:
+    folded, before = fold(network), copy.deepcopy(network.state_dict())
+    with torch.no_grad():
+        found, wanted = folded(images), network(images)
+    assert float((found - wanted).abs().max()) <= 1e-5 * float(wanted.abs().max())
+    if all(stage.share == 1 for stage in network.arch.stages):  # what is shared is not folded where that would part it
+        assert not any(isinstance(module, _BatchNorm) for module in folded.modules())
+        assert not any(name.endswith(".scale") for name, _ in folded.named_parameters())
+    assert sum(p.numel() for p in folded.parameters()) <= sum(p.numel() for p in network.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_exports(network: Network, images: Tensor, tmp_path: Path) -> None:

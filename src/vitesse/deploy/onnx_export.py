@@ -23,6 +23,7 @@ from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.deploy.torch_runtime import TorchRuntime
 from vitesse.errors import VitesseError
 from vitesse.measure.latency import no_collection
+from vitesse.nets.fold import fold
 from vitesse.runs.files import atomic_path
 
 # One ONNX file is one protobuf message, which cannot be larger than this; the graph beside the weights takes little.
@@ -62,7 +63,12 @@ class Served(nn.Module):
 
 
 def served(model: nn.Module, preprocess: Preprocess) -> Served:
-    """A copy of the network as it will be served: float32, on the CPU, in evaluation mode, normalisation inside."""
+    """A copy of the network as it will be served: folded, float32, on the CPU, in evaluation mode, normalisation inside."""
+    return Served(fold(unfolded(model, preprocess).network), preprocess).eval()
+
+
+def unfolded(model: nn.Module, preprocess: Preprocess) -> Served:
+    """The same with the network's own layers: what an export is compared with."""
     return Served(copy.deepcopy(model).cpu().float(), preprocess).eval()
 
 
@@ -86,7 +92,7 @@ def export_onnx(
     metadata = Metadata(preprocess=preprocess, classes=tuple(classes), arch_json=arch_json, version=installed_version())
     with atomic_path(path) as draft:
         used = draft_onnx(network, draft, metadata=metadata, opset=opset)
-        report = check(OnnxRuntime(draft), TorchRuntime(network), proof)
+        report = check(OnnxRuntime(draft), TorchRuntime(unfolded(model, preprocess)), proof)
         require(report, path)
         size = draft.stat().st_size
     return OnnxFile(path=Path(path), bytes=size, opset=used, metadata=metadata, gate=report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import singledispatch
 
 import torch
@@ -74,11 +75,29 @@ class Branch(nn.Module):
                 del self.scale
                 self._lender = (lender,)
 
+    @property
+    def factor(self) -> Tensor | None:
+        """The layer scale, its own or the lender's, (embed,)."""
+        if not self.value.layer_scale:
+            return None
+        return (self._lender[0] if self._lender else self).scale
+
+    @property
+    def last(self) -> nn.Linear | nn.Conv2d | None:
+        """The layer that computes what the operation gives, where the operation names one."""
+        return getattr(self.op, "last", None)
+
+    def drop_scale(self) -> None:
+        """Go on without the layer scale."""
+        self.value = replace(self.value, layer_scale=False)
+        if not self._lender:
+            del self.scale
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed)."""
         y = self.op(self.norm(x), grid)
-        if self.value.layer_scale:
-            y = y * (self._lender[0] if self._lender else self).scale
+        if (factor := self.factor) is not None:
+            y = y * factor
         out: Tensor = self.after(x + self.drop_path(y) if self.value.residual else y)
         return out
 

@@ -37,6 +37,11 @@ class SelfAttention(nn.Module):
             self.position = position_tables(value.position, value.heads, value.head_dim)
         self.mix = None if value.mix is None else HeadMixing(value.mix, value.heads)
 
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that computes what this one gives."""
+        return self.proj
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed); `grid` says how the N tokens lie on the map."""
         joint = self.qkv(x).unflatten(-1, (3, self.value.heads, self.value.head_dim))  # (B, N, 3, heads, head_dim)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vitesse.arch import ConvStem, Downsample, Grid, LocalConv, MBConv
+from vitesse.ops.folding import normalized_conv
 from vitesse.ops.mlp import activation
 
 
@@ -35,6 +36,10 @@ class ConvNorm(nn.Module):
         """(B, into, rows, columns) to (B, out, rows / stride, columns / stride), rounded up."""
         out: Tensor = self.norm(self.conv(x))
         return out
+
+    def folded(self) -> nn.Conv2d:
+        """One convolution with bias that computes the same in evaluation."""
+        return normalized_conv(self.conv, self.norm)
 
 
 class InvertedResidual(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vitesse.arch import Head
+from vitesse.ops.folding import normalized_linear
 
 
 class Classifier(nn.Module):
@@ -39,3 +40,12 @@ class Classifier(nn.Module):
         first, second = pooled.unbind(1)
         both: Tensor = (self.classifier(first) + self.classifier_distilled(second)) / 2
         return both
+
+    def folded(self) -> Classifier:
+        """Itself, with batch normalizations made a part of the linear layers that follow them."""
+        for norm, linear in (("norm", "classifier"), ("norm_distilled", "classifier_distilled")):
+            before, after = getattr(self, norm, None), getattr(self, linear, None)
+            if isinstance(before, nn.BatchNorm1d) and isinstance(after, nn.Linear):
+                setattr(self, linear, normalized_linear(before, after))
+                setattr(self, norm, nn.Identity())
+        return self

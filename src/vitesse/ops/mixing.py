@@ -48,6 +48,11 @@ class LocalMixing(nn.Module):
         assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
 
+    @property
+    def last(self) -> nn.Conv2d:
+        """The layer that computes what this one gives."""
+        return self.conv
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed)."""
         patches = (

@@ -18,6 +18,11 @@ class Perceptron(nn.Module):
         self.act = activation(value.act)
         self.fc2 = nn.Linear(hidden, embed, bias=value.bias)
 
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that computes what this one gives."""
+        return self.fc2
+
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed)."""
         out: Tensor = self.fc2(self.act(self.fc1(x)))  # (B, N, hidden) between
