@@ -284,20 +284,18 @@ def _serving(part: _Part) -> Serving | None:
 def _served(tried: _Part, fastest: list[tuple[str | None, float, float]]) -> Iterator[Served]:
     """A row for each batch size and number of threads; one for a way that could not be run."""
     way = f"{tried.text('runtime')} {tried.text('precision')}"
-    fidelity, size = tried.part("fidelity"), tried.number("bytes")
+    fidelity = tried.part("fidelity")
     row = Served(
         way=way,
-        bytes=None if size is None else int(size),
+        bytes=tried.get("bytes", int),
         accuracy=fidelity.number("accuracy"),
         difference=fidelity.number("difference"),
         refused=tried.text("refused") or "",
         note=tried.text("note") or "",
     )
-    times = list(tried.parts("times"))
-    for time in times:
+    for time in tried.parts("times"):
         batch, threads = int(time.need("batch")), int(time.need("threads"))
         timing = _timing(time, name=way, verdict=time.text("verdict"))
-        best = (way, batch, threads) in fastest
-        yield replace(row, batch=batch, threads=threads, timing=timing, fastest=best)
-    if not times:
+        yield replace(row, batch=batch, threads=threads, timing=timing, fastest=(way, batch, threads) in fastest)
+    if not tried.values.get("times"):
         yield row

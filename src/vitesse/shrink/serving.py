@@ -11,6 +11,7 @@ from vitesse.deploy.evidence import gather
 from vitesse.deploy.onnx_export import served
 from vitesse.deploy.preparing import Subject
 from vitesse.deploy.serving import settle
+from vitesse.deploy.tried import Tried
 from vitesse.deploy.ways import usable, ways
 from vitesse.measure import usable_cores
 from vitesse.saved import load_network
@@ -37,4 +38,16 @@ def serving(job: Job, progress: Progress) -> dict[str, Any]:
             [subject], asked, Path(folder), threads=(usable_cores(),), rounds=settings.rounds, progress=progress
         )
         settle(choice, subject)
-    return {"fastest": [one.way.label for one in choice.fastest]}
+    for one in choice.tried:
+        job.voice.say(_said(one))
+    fastest = choice.fastest[0].way.label if choice.fastest else None
+    job.voice.say(f"Fastest: {fastest or 'none can be run'}")
+    return {"fastest": fastest}
+
+
+def _said(one: Tried) -> str:
+    """One way in one line: its time, what it loses, whether it is kept."""
+    parts = [f"{timed.latency.median_ms:.3g} ms" for timed in one.timed]
+    parts += [f"accuracy {one.fidelity.accuracy.value:.2%}"] if one.fidelity is not None else []
+    parts.append(f"not kept: {one.refused}" if one.refused else "kept")
+    return f"{one.way.label}: {', '.join(parts)}"
