@@ -1,8 +1,8 @@
 """Which parts of a network to leave in float when the rest becomes int8: found by measuring, with bounded work.
 
 First everything is quantized. Where that loses too much, each of a few parts (runs of consecutive products) is put back
-alone and the result measured; then the best of them are put back together, one more each time, until it loses little
-enough or half of the parts are in float, beyond which int8 saves nothing.
+alone and the result measured; where no part is enough, the best of them are put back together, one more each time, until
+it loses little enough or half of the parts are in float, beyond which int8 saves nothing.
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def quantize(
         tried[kept] = judge(target)
         return tried[kept].lost <= tolerance
 
-    alone = [] if enough() or len(parts) == 1 else [enough(part) for part in parts]
-    if alone and not any(alone):
+    if not (enough() or len(parts) == 1 or any(enough(part) for part in parts)):
         ranked = sorted(parts, key=lambda part: tried[part,].rank)
         for count in range(2, len(parts) // 2 + 1):
             if enough(*ranked[:count]):
