@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,9 @@ from vitesse.arch import (
     to_json,
 )
 from vitesse.data.preprocess import Preprocess
-from vitesse.deploy import Proof, export_onnx
+from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, export, missing, opened
+from vitesse.deploy.opening import SUFFIXES, Target
+from vitesse.deploy.openvino_runtime import OpenVinoRuntime
 from vitesse.nets import Network, build
 from vitesse.nets.fold import fold
 from vitesse.nets.statistics import recalibrate
@@ -108,6 +111,13 @@ FAMILIES: dict[str, Backbone] = {
 }
 
 
+def fill(module: nn.Module, arch: Backbone) -> None:
+    """Weights and running statistics as if it had learned: fresh ones would hide much."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    recalibrate(module.eval(), [torch.rand(16, arch.stem.channels, *arch.stem.image)])
+
+
 @pytest.fixture(params=FAMILIES, scope="module")
 def family(request: pytest.FixtureRequest) -> Backbone:
     return FAMILIES[request.param]
@@ -117,9 +127,7 @@ def family(request: pytest.FixtureRequest) -> Backbone:
 def supernet(family: Backbone) -> Supernet:
     torch.manual_seed(0)
     supernet = Supernet(family)
-    for parameter in supernet.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    recalibrate(supernet.eval(), [torch.rand(16, family.stem.channels, *family.stem.image)])
+    fill(supernet, family)
     return supernet
 
 
@@ -197,17 +205,39 @@ def test_folded_it_computes_the_same(network: Network, images: Tensor) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_exports(network: Network, images: Tensor, tmp_path: Path) -> None:
-    """The gate compares the file with the network at batches 1, 3 and 8."""
+def exported(network: Network, images: Tensor, path: Path, to: Target) -> ExportedFile:
     stem = network.arch.stem
     half = (0.5,) * stem.channels
     preprocess = Preprocess(size=stem.image, channels=stem.channels, mean=half, std=half, crop=1.0)
-    exported = export_onnx(
+    return export(
         network,
-        tmp_path / "model.onnx",
+        path,
+        to=to,
         preprocess=preprocess,
         classes=("a", "b", "c", "d"),
         arch_json=to_json(network.arch),
         proof=Proof(images=images),
     )
-    assert exported.gate.passed and exported.path.exists()
+
+
+def test_exports(network: Network, images: Tensor, tmp_path: Path) -> None:
+    """The gate compares the file with the network at batches 1, 3 and 8; OpenVINO reads the same file."""
+    file = exported(network, images, tmp_path / "model.onnx", "onnx")
+    assert file.gate.passed and file.path.exists()
+    if missing("openvino") is None:
+        other, one = OpenVinoRuntime(file.path), OnnxRuntime(file.path)
+        found, wanted = other.run(images.numpy()), one.run(images.numpy())
+        assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", ["relative position", "scale and norm", "shared weights", "hierarchical"])
+@pytest.mark.parametrize("to", ["openvino", "executorch", "torch"])
+def test_exports_in_every_format(name: str, to: Target, tmp_path: Path) -> None:
+    if to != "torch" and (reason := missing(to)):
+        pytest.skip(reason)
+    arch = smallest(FAMILIES[name])
+    network = build(arch)
+    fill(network, arch)
+    images = torch.rand(8, arch.stem.channels, *arch.stem.image, generator=torch.Generator().manual_seed(1))
+    file = exported(network, images, tmp_path / f"model{SUFFIXES[to]}", to)
+    assert file.gate.passed and opened(file.path).metadata == file.metadata

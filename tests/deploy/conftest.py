@@ -13,7 +13,7 @@ from torch import nn
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stage, to_json
 from vitesse.data import Preprocess
-from vitesse.deploy import OnnxFile, Proof, export_onnx
+from vitesse.deploy import ExportedFile, Proof, export
 from vitesse.nets import Network, build
 
 CLASSES = ("zero", "eins", "zwölf")
@@ -55,11 +55,9 @@ def proof() -> Proof:
 @pytest.fixture(scope="session")
 def exported(
     network: Network, preprocess: Preprocess, proof: Proof, tmp_path_factory: pytest.TempPathFactory
-) -> OnnxFile:
+) -> ExportedFile:
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    return export_onnx(
-        network, path, preprocess=preprocess, classes=CLASSES, arch_json=to_json(network.arch), proof=proof
-    )
+    return export(network, path, preprocess=preprocess, classes=CLASSES, arch_json=to_json(network.arch), proof=proof)
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from vitesse.deploy import OnnxFile, bench
+from vitesse.deploy import ExportedFile, bench
 from vitesse.errors import UsageError
 
 
-def test_all_kinds_in_one_runtime(tmp_path: Path, exported: OnnxFile, foreign) -> None:
+def test_all_kinds_in_one_runtime(tmp_path: Path, exported: ExportedFile, foreign) -> None:
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(exported.path, run / "model.onnx")

@@ -16,8 +16,8 @@ import vitesse
 from vitesse.deploy import OnnxFile, OnnxRuntime, Proof, choosing, preparing, serving
 from vitesse.deploy.choosing import choose
 from vitesse.deploy.evidence import Evidence, Pictures
-from vitesse.deploy.onnx_export import served
 from vitesse.deploy.preparing import Subject
+from vitesse.deploy.served import served
 from vitesse.deploy.serving import serve, settle
 from vitesse.deploy.torch_runtime import TorchRuntime
 from vitesse.deploy.tried import Choice

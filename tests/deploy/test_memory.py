@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from vitesse.deploy import OnnxFile, measure_memory
+from vitesse.deploy import ExportedFile, measure_memory
 from vitesse.errors import UsageError, VitesseError
 
 
-def test_weights_count_and_this_process_does_not(tmp_path: Path, exported: OnnxFile) -> None:
+def test_weights_count_and_this_process_does_not(tmp_path: Path, exported: ExportedFile) -> None:
     ballast = np.ones(200_000_000, dtype=np.uint8)  # held here, so no part of what serving takes
     weights = np.ones((192, 150_000), dtype=np.float32)  # 115 MB
     graph = helper.make_graph(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Head, HeadMix, PatchEmbed, Stage, cost
 from vitesse.data import Preprocess, normalise
-from vitesse.deploy import OnnxFile, OnnxRuntime, Proof, export_onnx, onnx_export
+from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, export, exporting, onnx_export
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 
@@ -24,7 +24,7 @@ THREE = ("a", "b", "c")
 
 
 def test_the_file_computes_the_network_with_normalisation_inside(
-    exported: OnnxFile, network: Network, preprocess: Preprocess
+    exported: ExportedFile, network: Network, preprocess: Preprocess
 ) -> None:
     pixels = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -34,7 +34,7 @@ def test_the_file_computes_the_network_with_normalisation_inside(
     assert np.abs(wanted).max() > 0.1 and len(set(wanted[:, 0].tolist())) == 5
 
 
-def test_the_report_holds_every_batch_and_equal_accuracy(exported: OnnxFile) -> None:
+def test_the_report_holds_every_batch_and_equal_accuracy(exported: ExportedFile) -> None:
     assert [one.batch for one in exported.gate.batches] == [1, 3, 8]
     assert exported.gate.passed and exported.gate.network == exported.gate.file
     assert exported.gate.file is not None and exported.gate.file.total == 100
@@ -42,7 +42,9 @@ def test_the_report_holds_every_batch_and_equal_accuracy(exported: OnnxFile) -> 
     assert exported.to_dict()["opset"] == exported.opset == 20
 
 
-def test_the_file_describes_itself_to_any_reader(exported: OnnxFile, network: Network, preprocess: Preprocess) -> None:
+def test_the_file_describes_itself_to_any_reader(
+    exported: ExportedFile, network: Network, preprocess: Preprocess
+) -> None:
     model = onnx.load(exported.path)
     onnx.checker.check_model(model, full_check=True)
     props = {entry.key: entry.value for entry in model.metadata_props}
@@ -64,7 +66,7 @@ def test_shared_weights_are_stored_once(preprocess: Preprocess, tmp_path: Path) 
         )
         torch.manual_seed(0)
         images = torch.rand(8, 3, 8, 8)
-        file = export_onnx(
+        file = export(
             build(arch),
             tmp_path / f"{share}.onnx",
             preprocess=preprocess,
@@ -78,7 +80,7 @@ def test_shared_weights_are_stored_once(preprocess: Preprocess, tmp_path: Path) 
     assert sizes[1] - sizes[4] == pytest.approx(saved, rel=0.05)
 
 
-def test_nothing_of_this_machine_is_in_the_file(exported: OnnxFile) -> None:
+def test_nothing_of_this_machine_is_in_the_file(exported: ExportedFile) -> None:
     content = exported.path.read_bytes()
     assert b".py" not in content
     assert b"stack_trace" not in content
@@ -101,12 +103,12 @@ def test_a_network_that_treats_one_image_apart_is_right_at_every_batch(
     tmp_path: Path, preprocess: Preprocess, proof: Proof
 ) -> None:
     """With an example batch of 1 the way for one image would be written down, and fail at batch 3."""
-    file = export_onnx(Shy(), tmp_path / "shy.onnx", preprocess=preprocess, classes=THREE, arch_json=None, proof=proof)
+    file = export(Shy(), tmp_path / "shy.onnx", preprocess=preprocess, classes=THREE, arch_json=None, proof=proof)
     assert file.gate.passed
     assert file.metadata.arch_json is None
 
 
-def test_the_quantizer_takes_the_file(exported: OnnxFile, tmp_path: Path, proof: Proof) -> None:
+def test_the_quantizer_takes_the_file(exported: ExportedFile, tmp_path: Path, proof: Proof) -> None:
     """It stumbles over the inner shapes that the exporter leaves, so these are dropped."""
     assert not onnx.load(exported.path).graph.value_info
     small = tmp_path / "int8.onnx"
@@ -122,7 +124,7 @@ def test_export_is_silent_and_leaves_everything_as_it_was(
 ) -> None:
     model = copy.deepcopy(network).bfloat16().train()
     before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    file = export_onnx(
+    file = export(
         model, tmp_path / "new" / "m.onnx", preprocess=preprocess, classes=THREE, arch_json=None, proof=proof, opset=21
     )
     assert capfd.readouterr() == ("", "")
@@ -139,12 +141,12 @@ def test_a_file_that_fails_the_gate_is_not_written(
         foreign(path, fixed=True)
         return 20
 
-    monkeypatch.setattr(onnx_export, "draft_onnx", fixed_batch)
+    monkeypatch.setattr(exporting, "draft_onnx", fixed_batch)
     target = tmp_path / "model.onnx"
     target.write_text("the one before")
     plain = Preprocess(size=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
     with pytest.raises(VitesseError, match=r"not written.\n  batch 1: largest .*\n  batch 3: cannot be run") as caught:
-        export_onnx(linear, target, preprocess=plain, classes=THREE, arch_json=None, proof=proof)
+        export(linear, target, preprocess=plain, classes=THREE, arch_json=None, proof=proof)
     assert "model.onnx would not" in str(caught.value)
     assert target.read_text() == "the one before"
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
@@ -155,7 +157,7 @@ def test_another_opset_than_asked_for_is_refused(
 ) -> None:
     """The exporter writes 18 where 7 was asked for, and says so in its log only."""
     with pytest.raises(VitesseError, match="with opset 7, only with 18"):
-        export_onnx(
+        export(
             nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(3)), tmp_path / "m.onnx",
             preprocess=preprocess, classes=THREE, arch_json=None, proof=proof, opset=7,
         )  # fmt: skip
@@ -185,7 +187,7 @@ def test_what_cannot_be_exported_is_said_and_leaves_no_file(
     model: nn.Module, classes: tuple[str, ...], message: str, tmp_path: Path, preprocess: Preprocess, proof: Proof
 ) -> None:
     with pytest.raises(VitesseError, match=message):
-        export_onnx(model, tmp_path / "m.onnx", preprocess=preprocess, classes=classes, arch_json=None, proof=proof)
+        export(model, tmp_path / "m.onnx", preprocess=preprocess, classes=classes, arch_json=None, proof=proof)
     assert not list(tmp_path.iterdir())
 
 
@@ -194,5 +196,5 @@ def test_a_network_too_large_for_one_file(
 ) -> None:
     monkeypatch.setattr(onnx_export, "_LARGEST", 1000)
     with pytest.raises(VitesseError, match="at most 2 GB"):
-        export_onnx(network, tmp_path / "m.onnx", preprocess=preprocess, classes=THREE, arch_json=None, proof=proof)
+        export(network, tmp_path / "m.onnx", preprocess=preprocess, classes=THREE, arch_json=None, proof=proof)
     assert onnx_export._LARGEST < 2**31

@@ -14,14 +14,14 @@ from torch import nn
 
 from vitesse.arch import from_json
 from vitesse.data import Preprocess
-from vitesse.deploy import OnnxFile, OnnxRuntime
+from vitesse.deploy import ExportedFile, OnnxRuntime
 from vitesse.errors import VitesseError
 from vitesse.nets import Network
 
 IMAGES = np.random.default_rng(0).random((4, 3, 8, 8), dtype=np.float32)
 
 
-def test_the_description_comes_back(exported: OnnxFile, network: Network, preprocess: Preprocess) -> None:
+def test_the_description_comes_back(exported: ExportedFile, network: Network, preprocess: Preprocess) -> None:
     metadata = OnnxRuntime(exported.path).metadata
     assert metadata == exported.metadata
     assert metadata is not None and metadata.classes == ("zero", "eins", "zwölf")
@@ -41,20 +41,22 @@ def test_the_description_comes_back(exported: OnnxFile, network: Network, prepro
         (IMAGES[:0], r"\(0, 3, 8, 8\)"),
     ],
 )
-def test_images_that_would_be_misunderstood_are_refused(exported: OnnxFile, images: np.ndarray, message: str) -> None:
+def test_images_that_would_be_misunderstood_are_refused(
+    exported: ExportedFile, images: np.ndarray, message: str
+) -> None:
     with pytest.raises(VitesseError, match=message):
         OnnxRuntime(exported.path).run(images)
     with pytest.raises(VitesseError, match=message):
         OnnxRuntime(exported.path).bind(images)
 
 
-def test_a_bound_call_computes_the_same(exported: OnnxFile) -> None:
+def test_a_bound_call_computes_the_same(exported: ExportedFile) -> None:
     runtime = OnnxRuntime(exported.path, threads=1)
     np.testing.assert_array_equal(np.asarray(runtime.bind(IMAGES)()).squeeze(), runtime.run(IMAGES))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 0.9, 0.999])
-def test_a_file_that_was_cut_off(exported: OnnxFile, tmp_path: Path, share: float) -> None:
+def test_a_file_that_was_cut_off(exported: ExportedFile, tmp_path: Path, share: float) -> None:
     content = exported.path.read_bytes()
     (tmp_path / "cut.onnx").write_bytes(content[: int(len(content) * share)])
     with pytest.raises(VitesseError, match=r"cut\.onnx"):
@@ -102,7 +104,7 @@ def _double(foreign, path: Path) -> OnnxRuntime:
     ],
 )
 def test_a_description_that_cannot_be_read(
-    exported: OnnxFile, tmp_path: Path, key: str, value: str | None, message: str
+    exported: ExportedFile, tmp_path: Path, key: str, value: str | None, message: str
 ) -> None:
     shutil.copy(exported.path, tmp_path / "m.onnx")
     model = onnx.load(tmp_path / "m.onnx")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitesse.deploy import OnnxFile, OnnxRuntime
+from vitesse.deploy import ExportedFile, OnnxRuntime
 from vitesse.deploy.runtime import missing
 from vitesse.errors import UsageError, VitesseError
 
@@ -22,13 +22,13 @@ IMAGES = np.random.default_rng(0).random((4, 3, 8, 8), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
-def saved(exported: OnnxFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(exported: ExportedFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("openvino") / "model.xml"
     openvino.save_model(read_model(exported.path), path, compress_to_fp16=False)
     return path
 
 
-def test_both_files_compute_the_same_and_describe_themselves(exported: OnnxFile, saved: Path) -> None:
+def test_both_files_compute_the_same_and_describe_themselves(exported: ExportedFile, saved: Path) -> None:
     wanted = OnnxRuntime(exported.path).run(IMAGES)
     for path in (exported.path, saved):
         runtime = OpenVinoRuntime(path, threads=1)

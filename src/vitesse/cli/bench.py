@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(PrecisionOptions):
-    """Time networks against each other on this device, in ONNX Runtime or in every runtime that is installed.
+    """Time networks against each other on this device, each in the runtime of its file or in all that are installed.
 
     All take turns, so that what disturbs the machine disturbs them alike. The others are compared with the first; where a
     difference is not larger than the noise, there is no verdict. With --runtime each network is tried in each runtime, and
@@ -28,11 +28,12 @@ class Bench(PrecisionOptions):
     Examples:
       vitesse bench runs/digits
       vitesse bench runs/photos resnet18 deit_tiny_patch16_224 --threads 1
+      vitesse bench runs/photos/model.onnx runs/photos/model.xml --batch 16
       vitesse bench runs/photos --runtime all --int8 --bf16 --data photos/ --batch 1 16 --keep
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL...")]
-    """Runs' folders, .onnx files, or timm names (these with random weights)."""
+    """Runs' folders, exported files (.onnx, .xml, .pt2, .pte), or timm names (in ONNX Runtime, with random weights)."""
     runtime: tuple[Literal["all", "onnxruntime", "openvino", "compile", "eager", "executorch"], ...] = ()
     """In which runtimes; several may be named, and all are those that are installed."""
     batch: tuple[int, ...] = (1,)

@@ -1,4 +1,4 @@
-"""`vitesse export`: a network as ONNX, checked against itself."""
+"""`vitesse export`: a network as files that serve it, each checked against the network."""
 
 from __future__ import annotations
 
@@ -14,77 +14,129 @@ from vitesse.errors import UsageError, VitesseError
 if TYPE_CHECKING:
     from vitesse.cli.console import Speaker
     from vitesse.data import Preprocess
-    from vitesse.deploy import Proof
+    from vitesse.deploy import ExportedFile, Proof
+    from vitesse.deploy.opening import Target
+    from vitesse.nets import Network
 
 PROOF_IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export(PrecisionOptions):
-    """Write a network as one ONNX file, and prove on real images that it computes the same.
+    """Write a network as a file that serves it, and prove on real images that it computes the same.
 
-    Normalisation is part of the file, and so are the names of the classes. It gets its name only when it agrees with the
-    network at several batch sizes.
+    Normalisation is part of the file, and so are the names of the classes; the network is folded. A file gets its name
+    only when it agrees with the network at several batch sizes and is as accurate.
 
     Examples:
-      vitesse export runs/digits --data digits --out digits.onnx
-      vitesse export runs/photos/model.safetensors --data photos/ --out photos.onnx
-      vitesse export runs/photos --data photos/ --out runs/photos/model.onnx --int8 --bf16
+      vitesse export runs/digits --data digits
+      vitesse export runs/photos --data photos/ --to onnx openvino torch
+      vitesse export runs/photos/model.safetensors --data photos/ --to openvino --out served/photos.xml
+      vitesse export runs/photos --data photos/ --int8 --bf16
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder of a run, or a .safetensors file of Vitesse."""
-    out: Path
-    """The .onnx file to write."""
     data: str
     """Images to prove it on: a folder of images, .tar shards, a saved dataset, or digits."""
+    to: tuple[Literal["onnx", "openvino", "executorch", "torch"], ...] = ("onnx",)
+    """For ONNX Runtime (.onnx), OpenVINO (.xml), ExecuTorch on phones (.pte), PyTorch (a torch.export program, .pt2)."""
+    out: Path | None = None
+    """The file to write, where one is; beside the network, named like it, where none is given."""
     opset: int | None = None
     """The version of ONNX's operators; the exporter's own where none is given."""
+    dynamic_size: bool = False
+    """Leave height and width open (onnx, openvino), where the network learned no positions on the map."""
     runtime: tuple[Literal["all", "onnxruntime", "openvino", "compile", "eager"], ...] = ()
     """In which runtimes smaller numbers are tried; ONNX Runtime and, where it is installed, OpenVINO, if none is named."""
 
     def run(self) -> None:
         """Do it."""
-        if self.out.suffix != ".onnx":
-            raise UsageError(f"--out must name an .onnx file, but got {self.out}.")
-        from vitesse.arch import to_json
         from vitesse.cli.console import Speaker, result
-        from vitesse.cli.ways import try_exported
-        from vitesse.deploy import export_onnx
         from vitesse.saved import load_network
 
-        network, speaker = load_network(self.model), Speaker()
+        self._require_out()
+        speaker = Speaker()
+        able, network = self._able(speaker), load_network(self.model)
         if network.preprocess is None or not network.class_names:
             raise VitesseError(
                 f"An export needs the names of the classes and how images are prepared, but {self.model} does not say it. "
                 "Train it on your images first: vitesse shrink or vitesse train, with it as the teacher."
             )
         proof = _proof(self.data, network.preprocess, classes=network.class_names, speaker=speaker)
-        with speaker.stage("export"):
-            file = export_onnx(
-                network,
-                self.out,
-                preprocess=network.preprocess,
-                classes=network.class_names,
-                arch_json=to_json(network.arch),
-                proof=proof,
-                opset=self.opset,
-            )
-        result(
-            f"Written: {file.path} ({file.bytes / 1e6:.2f} MB, opset {file.opset}). It computes what the network computes:"
+        for to in able:
+            with speaker.stage(f"export to {to}"):
+                file = self._write(network, network.preprocess, to, proof)
+            result(f"Written: {file.path} ({_about(file)}). It computes what the network computes:")
+            result(file.gate.table())
+            if to == "onnx" and (self.precisions or self.runtime):
+                self._try_ways(network, file.path, speaker)
+            result(f"Next: vitesse predict {file.path} IMAGE, or vitesse bench {file.path}")
+
+    def _try_ways(self, network: Network, file: Path, speaker: Speaker) -> None:
+        from vitesse.cli.ways import try_exported
+
+        try_exported(
+            network,
+            file,
+            data=self.data,
+            runtimes=self.runtime,
+            precisions=self.precisions,
+            tolerance=self.tolerance,
+            speaker=speaker,
         )
-        result(file.gate.table())
-        if self.precisions or self.runtime:
-            try_exported(
-                network,
-                file.path,
-                data=self.data,
-                runtimes=self.runtime,
-                precisions=self.precisions,
-                tolerance=self.tolerance,
-                speaker=speaker,
+
+    def _require_out(self) -> None:
+        from vitesse.deploy.opening import SUFFIXES
+
+        if (self.precisions or self.runtime) and "onnx" not in self.to:
+            raise UsageError("Smaller numbers and runtimes are tried from the ONNX file. Add onnx to --to.")
+        if not self.to or (self.out is not None and len(self.to) > 1):
+            raise UsageError(
+                f"--to names one format or, without --out, several, but got {len(self.to)} with --out {self.out}."
             )
-        result(f"Next: vitesse predict {self.out} IMAGE, or vitesse bench {self.out}")
+        if self.out is not None and self.out.suffix != SUFFIXES[self.to[0]]:
+            raise UsageError(f"--out must name an {SUFFIXES[self.to[0]]} file for {self.to[0]}, but got {self.out}.")
+
+    def _able(self, speaker: Speaker) -> list[Target]:
+        """The formats that can be written here; what is left out is said."""
+        from vitesse.deploy import missing
+
+        extras = {to: missing(to) for to in self.to if to == "openvino" or to == "executorch"}
+        lacking = {to: reason for to, reason in extras.items() if reason is not None}
+        able: list[Target] = [to for to in self.to if to not in lacking]
+        if not able:
+            raise UsageError(" ".join(lacking.values()))
+        for to, reason in lacking.items():
+            speaker.say(f"Not written for {to}. {reason}")
+        return able
+
+    def _write(self, network: Network, preprocess: Preprocess, to: Target, proof: Proof) -> ExportedFile:
+        from vitesse.arch import to_json
+        from vitesse.deploy import export
+        from vitesse.deploy.opening import SUFFIXES
+        from vitesse.saved import FILE
+
+        beside = self.model / FILE if self.model.is_dir() else self.model
+        return export(
+            network,
+            self.out or beside.with_suffix(SUFFIXES[to]),
+            to=to,
+            preprocess=preprocess,
+            classes=network.class_names,
+            arch_json=to_json(network.arch),
+            proof=proof,
+            opset=self.opset,
+            dynamic_size=self.dynamic_size,
+        )
+
+
+def _about(file: ExportedFile) -> str:
+    parts = [f"{file.bytes / 1e6:.2f} MB"]
+    parts += [f"opset {file.opset}"] if file.opset is not None else []
+    parts += [f"{file.delegated:.0%} of its operations by XNNPACK"] if file.delegated is not None else []
+    parts += [f"images of any sides that are multiples of {file.steps}"] if file.steps is not None else []
+    return ", ".join(parts)
 
 
 def _proof(source: str, preprocess: Preprocess, *, classes: tuple[str, ...], speaker: Speaker) -> Proof:

@@ -11,7 +11,7 @@ import tyro
 from vitesse.errors import UsageError
 
 if TYPE_CHECKING:
-    from vitesse.deploy.onnx_runtime import OnnxRuntime
+    from vitesse.deploy.runtime import FileRuntime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Predict:
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The folder of a run, or an .onnx file that Vitesse wrote."""
+    """The folder of a run, or a file that Vitesse exported: .onnx, .xml, .pt2 or .pte."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
     """Image files."""
     top: int = 3
@@ -39,9 +39,9 @@ class Predict:
                 f"At least one image and one class are needed, but got {len(self.images)} images and --top {self.top}."
             )
         from vitesse.cli.console import result_json, result_table
-        from vitesse.deploy.onnx_runtime import OnnxRuntime
+        from vitesse.deploy.opening import opened
 
-        runtime = OnnxRuntime(self.model / "model.onnx" if self.model.is_dir() else self.model)
+        runtime = opened(self.model)
         found = [(str(image), _likeliest(runtime, image, self.top)) for image in self.images]
         if self.json:
             result_json([{"image": image, "classes": classes} for image, classes in found])
@@ -54,7 +54,7 @@ class Predict:
         result_table({"Image": "<", "Class": "<", "Probability": ">"}, rows)
 
 
-def _likeliest(runtime: OnnxRuntime, image: Path, top: int) -> list[dict[str, Any]]:
+def _likeliest(runtime: FileRuntime, image: Path, top: int) -> list[dict[str, Any]]:
     """The likeliest classes of an image, the likeliest first."""
     import numpy as np
 

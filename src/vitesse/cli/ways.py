@@ -30,9 +30,9 @@ def try_exported(
     """Try an exported network in smaller numbers, keep what is worth it beside its file, and show the table."""
     from vitesse.deploy.choosing import choose
     from vitesse.deploy.evidence import of_source
-    from vitesse.deploy.onnx_export import served
     from vitesse.deploy.onnx_runtime import OnnxRuntime
     from vitesse.deploy.preparing import Subject
+    from vitesse.deploy.served import served
     from vitesse.deploy.serving import settle
     from vitesse.deploy.ways import usable, ways
     from vitesse.measure import usable_cores

@@ -1,7 +1,7 @@
-"""The logic of `vitesse bench`: any number of networks timed against each other, all in the same runtime.
+"""The logic of `vitesse bench`: any number of networks timed against each other, each as the file that serves it.
 
-A run folder stands for its model.onnx; an .onnx file, of whatever origin, for itself; a timm name for that network
-with random weights, exported to a temporary file. So like is compared with like: eager PyTorch is slower than the
+A run folder stands for its model.onnx; an exported file, of whatever origin, for itself; a timm name for that network
+with random weights, exported to a temporary ONNX file. So like is compared with like: eager PyTorch is slower than a
 runtime by a factor that differs from network to network, and would turn the ranking round.
 """
 
@@ -19,14 +19,15 @@ import numpy as np
 
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata, installed_version
-from vitesse.deploy.onnx_export import Served, draft_onnx, served
-from vitesse.deploy.onnx_runtime import OnnxRuntime
-from vitesse.deploy.runtime import Images
+from vitesse.deploy.onnx_export import draft_onnx
+from vitesse.deploy.opening import RUN_FILE, file_bytes, is_exported, opened
+from vitesse.deploy.runtime import FileRuntime, Images
+from vitesse.deploy.served import Served, served
 from vitesse.errors import UsageError
 from vitesse.measure import Comparison, Conditions, Latency, compare, time_interleaved, usable_cores
 
-# For a foreign file that leaves a side of its images open.
-_SIDE, _CHANNELS = 224, 3
+# For a foreign file that leaves its channels or a side of its images open.
+_OTHERS = (3, 224, 224)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,7 @@ class BenchRow:
     """One network."""
 
     name: str
-    source: str  # "run folder", "onnx file" or "timm, random weights"
+    source: str  # "run folder", "onnx file" (or of another format) or "timm, random weights"
     shape: tuple[int, ...]  # (B, C, H, W)
     file_bytes: int
     latency: Latency  # of one batch
@@ -109,7 +110,7 @@ def bench(
                 progress(at, len(models), f"preparing {model}")
             entrants.append(entrant(str(model), Path(folder) / f"{at}.onnx"))
         names = _distinct([entrant.name for entrant in entrants])
-        runtimes = [OnnxRuntime(entrant.file, threads=used) for entrant in entrants]
+        runtimes = [opened(entrant.file, threads=used) for entrant in entrants]
         images = [_images(runtime, batch) for runtime in runtimes]
         calls = {name: runtime.bind(one) for name, runtime, one in zip(names, runtimes, images, strict=True)}
         timed = time_interleaved(calls, rounds=rounds, seconds=seconds, progress=progress)
@@ -118,27 +119,28 @@ def bench(
                 name=name,
                 source=entrant.source,
                 shape=one.shape,
-                file_bytes=entrant.file.stat().st_size,
+                file_bytes=file_bytes(entrant.file),
                 latency=timed[name],
                 against_first=None if name == names[0] else compare(timed[names[0]], timed[name]),
             )
             for name, entrant, one in zip(names, entrants, images, strict=True)
         )
-    return BenchResult(rows=rows, runtime="ONNX Runtime, CPU", conditions=Conditions.now(threads=used))
+    served_by = " and ".join(dict.fromkeys(runtime.name for runtime in runtimes))
+    return BenchResult(rows=rows, runtime=f"{served_by}, CPU", conditions=Conditions.now(threads=used))
 
 
 def entrant(model: str, draft: Path) -> Entrant:
     """Find the file that stands for `model`, or export it to `draft`; UsageError for what stands for nothing."""
     path = Path(model)
     if path.is_dir():
-        file = path / "model.onnx"
+        file = path / RUN_FILE
         if not file.is_file():
-            raise UsageError(f"{model} holds no model.onnx, so it cannot be timed. Run `vitesse export {model}` first.")
+            raise UsageError(f"{model} holds no {RUN_FILE}, so it cannot be timed. Run `vitesse export {model}` first.")
         return Entrant(name=model, source="run folder", file=file)
-    if path.suffix == ".onnx":
+    if is_exported(path):
         if not path.is_file():
             raise UsageError(f"{model} does not exist.")
-        return Entrant(name=model, source="onnx file", file=path)
+        return Entrant(name=model, source=f"{path.suffix[1:]} file", file=path)
     return Entrant(name=model, source="timm, random weights", file=draft, module=_export_timm(model, draft))
 
 
@@ -147,7 +149,7 @@ def _export_timm(name: str, draft: Path) -> Served:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Perhaps {' or '.join(near)}?" if near else ""
-        raise UsageError(f"A run folder, an .onnx file or a timm network's name is needed, but got {name!r}.{hint}")
+        raise UsageError(f"A run folder, an exported file or a timm network's name is needed, but got {name!r}.{hint}")
     model = timm.create_model(name, pretrained=False)
     config: dict[str, Any] = timm.data.resolve_model_data_config(model)
     channels, height, width = config["input_size"]
@@ -161,12 +163,14 @@ def _export_timm(name: str, draft: Path) -> Served:
     return network
 
 
-def _images(runtime: OnnxRuntime, batch: int) -> Images:
+def _images(runtime: FileRuntime, batch: int) -> Images:
     """Random images of the shape that the file wants; what is in them does not change the time."""
     wanted = runtime.shape
     if wanted[0] not in (None, batch):
         raise UsageError(f"{runtime.path} takes batches of {wanted[0]} only. Ask for --batch {wanted[0]}.")
-    shape = tuple(n or other for n, other in zip(wanted, (batch, _CHANNELS, _SIDE, _SIDE), strict=True))
+    about = runtime.metadata
+    others = _OTHERS if about is None else (about.preprocess.channels, *about.preprocess.size)
+    shape = tuple(n or other for n, other in zip(wanted, (batch, *others), strict=True))
     return np.random.default_rng(0).random(shape, dtype=np.float32)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -18,10 +19,12 @@ DESCRIPTION = "vitesse"  # the method of the program that answers with its descr
 class ExecutorchRuntime:
     """A .pte file in ExecuTorch's interpreter, with the delegates that were chosen when it was written (XNNPACK).
 
-    `threads` are the process's: runtimes of other numbers cannot be timed interleaved. Batches go up to `largest`, for
-    which the program has planned its memory. UsageError where ExecuTorch is not installed, VitesseError where the file is
-    missing, damaged or takes other images than (B, C, H, W).
+    `threads` are the process's: runtimes of other numbers cannot be timed interleaved. The program has planned its memory
+    for a number of images; a larger batch is computed in parts. UsageError where ExecuTorch is not installed,
+    VitesseError where the file is missing, damaged or takes other images than (B, C, H, W).
     """
+
+    name: ClassVar[str] = "ExecuTorch"
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         require_runtime("executorch")
@@ -41,12 +44,12 @@ class ExecutorchRuntime:
         sizes = [tuple(about.input_tensor_meta(place).sizes()) for place in range(about.num_inputs())]
         if len(sizes) != 1 or len(sizes[0]) != 4:
             raise VitesseError(f"{self.path} must take one input (B, C, H, W), but it takes {sizes}.")
-        self.largest = sizes[0][0]
+        self._planned = sizes[0][0]
         self.shape: Shape = (None, *sizes[0][1:])
 
     def run(self, images: Images) -> Logits:
         """images float32 (B, C, H, W) in 0..1 -> logits (B, classes). VitesseError for another shape, type or range."""
-        logits: Logits = self._bound(images)()[0].numpy()
+        logits: Logits = torch.cat(self._bound(images)()).numpy()
         return logits
 
     def bind(self, images: Images) -> Callable[[], object]:
@@ -55,11 +58,9 @@ class ExecutorchRuntime:
 
     def _bound(self, images: Images) -> Callable[[], list[torch.Tensor]]:
         check_images(images, self.shape, ranged=self.metadata is not None)
-        if len(images) > self.largest:
-            raise VitesseError(f"{self.path} takes at most {self.largest} images at once, but got {len(images)}.")
         _use(self._threads)
-        batch, execute = [torch.from_numpy(images)], self._method.execute
-        return lambda: list(execute(batch))
+        parts, execute = torch.from_numpy(images).split(self._planned), self._method.execute
+        return lambda: [execute([part])[0] for part in parts]
 
 
 def _use(threads: int | None) -> None:

@@ -6,11 +6,13 @@ only), so the proof is made of real images, of several batch sizes, and of accur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn import functional
 
 from vitesse.deploy.runtime import Images, Logits, Runtime
 from vitesse.errors import UsageError, VitesseError
@@ -48,6 +50,7 @@ class BatchCheck:
     """One batch size: the largest difference of a logit over the largest logit, or why the file could not be run."""
 
     batch: int
+    size: tuple[int, int] | None = None  # of the images, where it is not their own
     difference: float | None
     failure: str | None
 
@@ -77,7 +80,8 @@ class GateReport:
     def table(self) -> str:
         """The differences, one line each."""
         lines = [
-            f"  batch {one.batch}: " + (one.failure or f"largest difference {one.difference:.2e} of the largest logit")
+            f"  batch {one.batch}{_of(one.size)}: "
+            + (one.failure or f"largest difference {one.difference:.2e} of the largest logit")
             for one in self.batches
         ]
         lines += [f"  allowed: {self.tolerance:.2e}"]
@@ -88,7 +92,10 @@ class GateReport:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        batches = [{"batch": o.batch, "difference": _finite(o.difference), "failure": o.failure} for o in self.batches]
+        batches = [
+            {"batch": one.batch, "size": one.size, "difference": _finite(one.difference), "failure": one.failure}
+            for one in self.batches
+        ]
         return {
             "passed": self.passed,
             "batches": batches,
@@ -99,10 +106,17 @@ class GateReport:
         }
 
 
-def check(file: Runtime, network: Runtime, proof: Proof) -> GateReport:
-    """Run the file and the network on the same images and compare; raises nothing where they differ."""
+def check(file: Runtime, network: Runtime, proof: Proof, *, sizes: Sequence[tuple[int, int]] = ()) -> GateReport:
+    """Run the file and the network on the same images and compare; raises nothing where they differ.
+
+    `sizes`: further (height, width) to which the images are brought and compared again.
+    """
     images: Images = proof.images.cpu().float().numpy()
-    batches = tuple(_batch(file, network, np.resize(images, (batch, *images.shape[1:]))) for batch in BATCHES)
+    batches = tuple(
+        _batch(file, network, np.resize(brought, (batch, *brought.shape[1:])), size)
+        for size, brought in [(None, images), *((size, _resized(proof.images, size)) for size in sizes)]
+        for batch in BATCHES
+    )
     network_score = file_score = None
     if proof.labels is not None and all(one.failure is None for one in batches):
         labels = proof.labels.cpu().numpy()
@@ -125,16 +139,28 @@ def require(report: GateReport, path: object) -> None:
         )
 
 
-def _batch(file: Runtime, network: Runtime, images: Images) -> BatchCheck:
-    wanted = network.run(images)
+def _batch(file: Runtime, network: Runtime, images: Images, size: tuple[int, int] | None) -> BatchCheck:
+    wanted, batch = network.run(images), len(images)
     try:
         found = file.run(images)
     except Exception as error:  # a runtime's errors share no other class; the report shows it, the gate stays shut
-        return BatchCheck(batch=len(images), difference=None, failure=f"cannot be run: {str(error).splitlines()[0]}")
+        failure = f"cannot be run: {str(error).splitlines()[0]}"
+        return BatchCheck(batch=batch, size=size, difference=None, failure=failure)
     if found.shape != wanted.shape:
         failure = f"gives logits {found.shape} instead of {wanted.shape}"
-        return BatchCheck(batch=len(images), difference=None, failure=failure)
-    return BatchCheck(batch=len(images), difference=largest_difference(found, wanted), failure=None)
+        return BatchCheck(batch=batch, size=size, difference=None, failure=failure)
+    return BatchCheck(batch=batch, size=size, difference=largest_difference(found, wanted), failure=None)
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Images:
+    """As many of the images as a batch takes, brought to another (height, width)."""
+    some = images[: max(BATCHES)].cpu().float()
+    brought: Images = functional.interpolate(some, size=size, mode="bilinear", align_corners=False).numpy()
+    return brought
+
+
+def _of(size: tuple[int, int] | None) -> str:
+    return "" if size is None else f" of {size[0]} x {size[1]}"
 
 
 def largest_difference(found: Logits, wanted: Logits) -> float:

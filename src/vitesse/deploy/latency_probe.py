@@ -19,8 +19,9 @@ from torch import nn
 from vitesse.arch import Backbone, to_json
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata, installed_version
-from vitesse.deploy.onnx_export import Served, draft_onnx, served
-from vitesse.deploy.preparing import opened
+from vitesse.deploy.onnx_export import draft_onnx
+from vitesse.deploy.preparing import open_way
+from vitesse.deploy.served import Served, served
 from vitesse.deploy.ways import Way, version_of
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, time_interleaved, usable_cores
@@ -84,7 +85,7 @@ class LatencyProbe:
                 network = self._export(arch, file)
                 shape = (self._batch, arch.stem.channels, *arch.stem.image)  # (B, C, H, W)
                 images = np.random.default_rng(0).random(shape, dtype=np.float32)
-                calls[key] = opened(self._way, file, network, threads=self._threads).bind(images)
+                calls[key] = open_way(self._way, file, network, threads=self._threads).bind(images)
             return time_interleaved(calls, rounds=self._rounds)
 
     def _export(self, arch: Backbone, file: Path) -> Served:

@@ -1,123 +1,37 @@
-"""A network as one ONNX file that cannot be fed wrongly: normalisation inside, description attached, checked before it
-gets its name."""
+"""A network as one ONNX file that cannot be fed wrongly: normalisation inside, description attached."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from vitesse.data import Preprocess
-from vitesse.deploy.gate import GateReport, Proof, check, require
-from vitesse.deploy.metadata import Metadata, installed_version
-from vitesse.deploy.onnx_runtime import OnnxRuntime
-from vitesse.deploy.torch_runtime import TorchRuntime
+from vitesse.deploy.metadata import Metadata
+from vitesse.deploy.served import Served, cause, example, quiet
 from vitesse.errors import VitesseError
 from vitesse.measure.latency import no_collection
-from vitesse.nets.fold import fold
-from vitesse.runs.files import atomic_path
 
 # One ONNX file is one protobuf message, which cannot be larger than this; the graph beside the weights takes little.
 _LARGEST = 2**31 - 2**24
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OnnxFile:
-    """An exported file that passed the gate."""
+def draft_onnx(
+    network: Served, path: Path, *, metadata: Metadata, opset: int | None = None, steps: int | None = None
+) -> int:
+    """Write the file without any check, as for a network that is only timed; returns its opset.
 
-    path: Path
-    bytes: int
-    opset: int
-    metadata: Metadata
-    gate: GateReport
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the report."""
-        return {"path": self.path.name, "bytes": self.bytes, "opset": self.opset, "gate": self.gate.to_dict()}
-
-
-class Served(nn.Module):
-    """A network with its normalisation before it: images in 0..1 -> logits."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.tensor(preprocess.mean).view(-1, 1, 1))  # (C, 1, 1)
-        self.register_buffer("std", torch.tensor(preprocess.std).view(-1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network((images - self.mean) / self.std)
-        return logits
-
-
-def served(model: nn.Module, preprocess: Preprocess) -> Served:
-    """A copy of the network as it will be served: folded, float32, on the CPU, in evaluation mode, normalisation inside."""
-    return Served(fold(unfolded(model, preprocess).network), preprocess).eval()
-
-
-def unfolded(model: nn.Module, preprocess: Preprocess) -> Served:
-    """The same with the network's own layers: what an export is compared with."""
-    return Served(copy.deepcopy(model).cpu().float(), preprocess).eval()
-
-
-def export_onnx(
-    model: nn.Module,
-    path: Path | str,
-    *,
-    preprocess: Preprocess,
-    classes: Sequence[str],
-    arch_json: str | None,
-    proof: Proof,
-    opset: int | None = None,
-) -> OnnxFile:
-    """Write `model` to `path` as ONNX: `images` float32 (B, C, H, W) in 0..1 -> `logits` (B, classes), any B.
-
-    The file gets its name only after the gate: the same logits as the network on the proof's images at batches 1, 3
-    and 8, and the same accuracy. The model itself is left as it is. VitesseError where the network cannot be exported,
-    is larger than one file can hold, or would not compute the same.
+    With `steps` its images may have any sides that are multiples of it, else those of the metadata alone.
     """
-    network = served(model, preprocess)
-    metadata = Metadata(preprocess=preprocess, classes=tuple(classes), arch_json=arch_json, version=installed_version())
-    with atomic_path(path) as draft:
-        used = draft_onnx(network, draft, metadata=metadata, opset=opset)
-        report = check(OnnxRuntime(draft), TorchRuntime(unfolded(model, preprocess)), proof)
-        require(report, path)
-        size = draft.stat().st_size
-    return OnnxFile(path=Path(path), bytes=size, opset=used, metadata=metadata, gate=report)
-
-
-def draft_onnx(network: Served, path: Path, *, metadata: Metadata, opset: int | None = None) -> int:
-    """Write the file without any check, as for a network that is only timed; returns its opset."""
     weight = sum(tensor.nbytes for tensor in network.state_dict().values())
     if weight > _LARGEST:
         raise VitesseError(
             f"One ONNX file holds at most 2 GB, but the network's weights take {weight / 1e9:.1f} GB. "
             "Export a smaller network."
         )
-    size = (metadata.preprocess.channels, *metadata.preprocess.size)
-    # A batch of 1 would be taken for a constant here and there; the file would then fail at batch 3.
-    example = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))  # (2, C, H, W)
-    with torch.inference_mode():
-        logits = network(example)
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, len(metadata.classes)):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise VitesseError(
-            f"The network must give one logit for each of the {len(metadata.classes)} classes, (2, "
-            f"{len(metadata.classes)}) for two images, but it gives {found}. Name as many classes as it has."
-        )
-    proto = _traced(network, example, opset)
+    proto = _traced(network, metadata, opset, steps)
     used = next(int(entry.version) for entry in proto.opset_import if not entry.domain)
     if opset is not None and used != opset:  # the exporter takes another one and only mutters
         raise VitesseError(f"The network cannot be exported with opset {opset}, only with {used}. Ask for that one.")
@@ -127,25 +41,24 @@ def draft_onnx(network: Served, path: Path, *, metadata: Metadata, opset: int | 
     return used
 
 
-def _traced(network: nn.Module, example: Tensor, opset: int | None) -> Any:
+def _traced(network: nn.Module, metadata: Metadata, opset: int | None, steps: int | None) -> Any:
     """The network as an ONNX model proto, with a free batch size."""
+    images, free = example(network, metadata, steps)
     try:
         # Collecting garbage meanwhile takes a seventh of the time and frees nothing.
-        with _quiet(), no_collection(), torch.no_grad():
+        with quiet(), no_collection(), torch.no_grad():
             program = torch.onnx.export(
                 network,
-                (example,),
+                (images,),
                 dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(free,),
                 input_names=["images"],
                 output_names=["logits"],
                 opset_version=opset,
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever the network raised
-        cause = error.__cause__ or error
-        first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        raise VitesseError(f"The network cannot be exported to ONNX: {first}") from error
+        raise VitesseError(f"The network cannot be exported to ONNX: {cause(error)}") from error
     assert program is not None  # only for the older exporter
     return program.model_proto
 
@@ -179,19 +92,3 @@ def _tidy(proto: Any, metadata: Metadata) -> None:
             item.ClearField("doc_string")
     for key, value in metadata.to_props().items():
         proto.metadata_props.add(key=key, value=value)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's warnings and log lines; its errors are raised, and so stay."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

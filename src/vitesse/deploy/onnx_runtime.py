@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import onnxruntime
 
@@ -20,6 +20,8 @@ class OnnxRuntime:
     its input means. `threads` are those of one operation; None leaves it to the runtime. VitesseError where the file is
     missing or damaged.
     """
+
+    name: ClassVar[str] = "ONNX Runtime"
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         self.path = Path(path)

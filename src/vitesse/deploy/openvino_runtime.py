@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class OpenVinoRuntime:
     `precision` is that of the arithmetic; `threads` None leaves their number to the runtime. UsageError where OpenVINO
     is not installed or this processor lacks the precision, VitesseError where the file is missing or damaged.
     """
+
+    name: ClassVar[str] = "OpenVINO"
 
     def __init__(self, path: Path | str, *, threads: int | None = None, precision: Precision = "f32") -> None:
         require_runtime("openvino")

@@ -14,6 +14,7 @@ from vitesse.deploy.executorch_runtime import ExecutorchRuntime
 from vitesse.deploy.fidelity import Judge
 from vitesse.deploy.half_onnx import fp16_onnx
 from vitesse.deploy.onnx_runtime import OnnxRuntime
+from vitesse.deploy.opening import file_bytes
 from vitesse.deploy.openvino_runtime import OpenVinoRuntime
 from vitesse.deploy.runtime import Runtime, require_file
 from vitesse.deploy.sensitive import Quantizer, quantize
@@ -52,7 +53,7 @@ class Ready:
 
     def open(self, *, threads: int | None) -> Runtime:
         """The runtime, with so many threads of one operation."""
-        return opened(self.way, self.file, self.module, threads=threads)
+        return open_way(self.way, self.file, self.module, threads=threads)
 
 
 def prepare(way: Way, subject: Subject, folder: Path, *, progress: Progress | None = None) -> Ready:
@@ -78,8 +79,7 @@ def prepare(way: Way, subject: Subject, folder: Path, *, progress: Progress | No
         note = _int8(way, subject.file, target, subject.evidence, progress)
     else:
         fp16_onnx(subject.file, target)
-    size = sum(part.stat().st_size for part in parts_of(target))
-    return Ready(way=way, file=target, bytes=size, note=note)
+    return Ready(way=way, file=target, bytes=file_bytes(target), note=note)
 
 
 def _int8(way: Way, source: Path, target: Path, evidence: Evidence, progress: Progress | None) -> str:
@@ -98,13 +98,13 @@ def _int8(way: Way, source: Path, target: Path, evidence: Evidence, progress: Pr
     return quantize(
         quantizer,
         target,
-        judge=lambda file: judge(opened(way, file, None, threads=None)),
+        judge=lambda file: judge(open_way(way, file, None, threads=None)),
         tolerance=evidence.tolerance,
         progress=progress,
     ).note
 
 
-def opened(way: Way, file: Path | None, module: nn.Module | None, *, threads: int | None) -> Runtime:
+def open_way(way: Way, file: Path | None, module: nn.Module | None, *, threads: int | None) -> Runtime:
     """The runtime of a way, for its file or for a module with normalisation inside."""
     if not way.serves_files:
         assert module is not None
@@ -124,8 +124,3 @@ def own_name(way: Way, source: Path) -> str | None:
         return None
     kind = ".xml" if way.runtime == "openvino" else source.suffix
     return f"{source.stem}.{way.precision}{kind}"
-
-
-def parts_of(file: Path) -> list[Path]:
-    """All files that belong to one: OpenVINO keeps weights beside the .xml."""
-    return [file, *([file.with_suffix(".bin")] if file.suffix == ".xml" else [])]

@@ -7,10 +7,12 @@ import io
 import logging
 import os
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vitesse.deploy.runtime import Images
+from vitesse.deploy.runtime import Images, require_runtime
+from vitesse.errors import UsageError
 
 PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
 
@@ -49,7 +51,12 @@ class OpenVinoInt8:
 
 
 def _packages() -> tuple[Any, Any]:
-    """OpenVINO and NNCF; imported late, for that takes seconds."""
+    """OpenVINO and NNCF, imported late, for that takes seconds; UsageError where they are not installed."""
+    require_runtime("openvino")
+    if find_spec("nncf") is None:
+        raise UsageError(
+            "NNCF, which makes int8, is not installed. Install it: python -m pip install 'vitesse-ml[openvino]'"
+        )
     os.environ.setdefault("NNCF_CI", "1")  # else NNCF reports each use to its makers
     import nncf
     import openvino

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ class Runtime(Protocol):
 class FileRuntime(Runtime, Protocol):
     """A runtime that serves an exported file."""
 
+    name: ClassVar[str]  # of the runtime, to be read
     path: Path
     metadata: Metadata | None  # None where the file is not of Vitesse
     shape: Shape  # of the images that it takes

@@ -11,9 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vitesse.deploy.onnx_export import served
-from vitesse.deploy.preparing import Subject, opened, own_name, parts_of
+from vitesse.deploy.opening import RUN_FILE
+from vitesse.deploy.openvino_export import both_whole
+from vitesse.deploy.preparing import Subject, open_way, own_name
 from vitesse.deploy.runtime import Runtime, missing
+from vitesse.deploy.served import served
 from vitesse.deploy.tried import Choice
 from vitesse.deploy.ways import PRECISIONS, SOUND, Way, ways
 from vitesse.errors import UsageError, VitesseError
@@ -35,15 +37,14 @@ def settle(choice: Choice, subject: Subject) -> None:
     for one in choice.tried:
         if one.subject is subject and one.ready is not None and not one.refused:
             kept.append(one.way)
-            own = _own_parts(one.way, subject.file)
-            for old, new in zip(own, parts_of(one.ready.file) if own and one.ready.file else (), strict=True):
-                with atomic_path(old) as draft:
-                    shutil.copyfile(new, draft)
+            if one.ready.file is not None and (own := own_name(one.way, subject.file)) is not None:
+                _keep(one.ready.file, folder / own)
     if (folder / NETWORK).is_file():
         write_json(folder / FILE, {"network": subject.file.name, **choice.of(subject).to_dict()})
     for way in ways(list(SOUND), PRECISIONS):
-        for part in _own_parts(way, subject.file) if way not in kept else ():
-            part.unlink(missing_ok=True)  # of an earlier trial
+        if way not in kept and (own := own_name(way, subject.file)) is not None:
+            for suffix in (".xml", ".bin") if own.endswith(".xml") else (".onnx",):
+                (folder / own).with_suffix(suffix).unlink(missing_ok=True)  # of an earlier trial
 
 
 def serve(folder: Path | str, *, threads: int | None = None) -> Runtime:
@@ -53,7 +54,7 @@ def serve(folder: Path | str, *, threads: int | None = None) -> Runtime:
     VitesseError where the folder does not hold what it needs.
     """
     folder = Path(folder)
-    file, way = folder / "model.onnx", Way("onnxruntime")
+    file, way = folder / RUN_FILE, Way("onnxruntime")
     found = read_json(folder / FILE) if (folder / FILE).is_file() else None
     if found is not None:
         file, way, measured = _fastest(found, folder)
@@ -67,7 +68,7 @@ def serve(folder: Path | str, *, threads: int | None = None) -> Runtime:
         assert network.preprocess is not None
         module = served(network, network.preprocess)
     own = own_name(way, file)
-    return opened(way, file if own is None else folder / own, module, threads=threads)
+    return open_way(way, file if own is None else folder / own, module, threads=threads)
 
 
 def load(path: Path | str) -> Network:
@@ -90,7 +91,9 @@ def _fastest(found: Any, folder: Path) -> tuple[Path, Way, int | None]:
         raise VitesseError(f"{folder / FILE} is damaged ({error!r}). Remove it, or measure again.") from error
 
 
-def _own_parts(way: Way, file: Path) -> list[Path]:
-    """The files that a way has of its own, beside those of the network."""
-    own = own_name(way, file)
-    return [] if own is None else parts_of(file.with_name(own))
+def _keep(file: Path, place: Path) -> None:
+    """Copy a file, and the weights beside an .xml, whole or not at all."""
+    with (both_whole if file.suffix == ".xml" else atomic_path)(place) as draft:
+        shutil.copyfile(file, draft)
+        if file.suffix == ".xml":
+            shutil.copyfile(file.with_suffix(".bin"), draft.with_suffix(".bin"))

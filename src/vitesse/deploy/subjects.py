@@ -7,9 +7,9 @@ from pathlib import Path
 
 from vitesse.deploy.bench import entrant
 from vitesse.deploy.evidence import of_source
-from vitesse.deploy.onnx_export import served
 from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.deploy.preparing import Subject
+from vitesse.deploy.served import served
 from vitesse.errors import UsageError
 from vitesse.saved import FILE, load_network
 
@@ -28,6 +28,8 @@ def subject_of(
     for data where the file does not say how images are prepared.
     """
     found = entrant(model, draft)
+    if found.file.suffix != ".onnx":
+        raise UsageError(f"Ways to serve are made from an ONNX file, but {model} is another. Leave --runtime out.")
     module, own = found.module, Path(model) / FILE
     if own.is_file():
         network = load_network(own)

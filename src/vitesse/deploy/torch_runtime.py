@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +108,8 @@ class ProgramRuntime(TorchRuntime):
     Only programs are loaded that hold data alone: VitesseError for one that would run code on being loaded, and for one
     that is missing or damaged. `metadata` and `shape` are as those of an ONNX file.
     """
+
+    name: ClassVar[str] = "PyTorch"
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         self.path = Path(path)

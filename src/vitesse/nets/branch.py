@@ -89,7 +89,7 @@ class Branch(nn.Module):
 
     def drop_scale(self) -> None:
         """Go on without the layer scale."""
-        self.value = replace(self.value, layer_scale=False)
+        self.value = replace(self.value, layer_scale=False)  # type: ignore[type-var]  # every operation is a dataclass
         if not self._lender:
             del self.scale
 

@@ -25,7 +25,8 @@ class WindowSelfAttention(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed); `grid` says how the N tokens lie on the map."""
         window = self.value.window
-        whole = grid.rows == grid.columns == window
+        # Where the map's size is left open, as in an export, asking whether it is one window would fix the answer.
+        whole = isinstance(grid.rows, int) and grid.rows == grid.columns == window
         parts = x if whole else split(x, grid, window)  # (B * windows, window * window, embed)
         joint = self.qkv(self.norm(parts)).unflatten(-1, (3, self.value.heads, self.value.head_dim))
         q, k, v = joint.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, window * window, head_dim) each

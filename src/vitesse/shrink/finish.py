@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from vitesse.arch import Backbone, cost, to_json
 from vitesse.data.preprocess import unnormalise
+from vitesse.deploy import exporting
 from vitesse.deploy.gate import GateReport, Proof
 from vitesse.deploy.memory import measure_memory
-from vitesse.deploy.onnx_export import export_onnx, served
-from vitesse.deploy.preparing import opened
+from vitesse.deploy.preparing import open_way
 from vitesse.deploy.runtime import Runtime
+from vitesse.deploy.served import served
 from vitesse.deploy.ways import Way
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, compare, time_interleaved, usable_cores
@@ -108,7 +109,7 @@ def export(job: Job, progress: Progress) -> dict[str, Any]:
     proof = Proof(
         images=images, labels=labels, tolerance=settings.tolerance, accuracy_tolerance=settings.accuracy_tolerance
     )
-    file = export_onnx(
+    file = exporting.export(
         network,
         job.path(ONNX),
         preprocess=network.preprocess,
@@ -164,7 +165,7 @@ def _opened(job: Job, network: nn.Module, file: Path) -> Runtime:
     """The network, or its exported file, in the runtime whose latency counts, on every core."""
     way = Way(job.settings.export.runtime)
     module = None if way.serves_files else served(network, job.parts.preprocess)
-    return opened(way, file, module, threads=usable_cores())
+    return open_way(way, file, module, threads=usable_cores())
 
 
 def _raw(job: Job) -> tuple[Tensor, Tensor]:
@@ -176,7 +177,7 @@ def _raw(job: Job) -> tuple[Tensor, Tensor]:
 def _teacher_file(job: Job, teacher: nn.Module) -> Path:
     images, labels = _raw(job)
     arch_json = to_json(teacher.arch) if isinstance(teacher, Network) else None
-    return export_onnx(
+    return exporting.export(
         teacher,
         job.path("teacher/model.onnx"),
         preprocess=job.parts.preprocess,

@@ -8,8 +8,8 @@ from typing import Any
 
 from vitesse.deploy.choosing import choose
 from vitesse.deploy.evidence import gather
-from vitesse.deploy.onnx_export import served
 from vitesse.deploy.preparing import Subject
+from vitesse.deploy.served import served
 from vitesse.deploy.serving import settle
 from vitesse.deploy.tried import Tried
 from vitesse.deploy.ways import usable, ways

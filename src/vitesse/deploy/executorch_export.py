@@ -1,0 +1,40 @@
+"""A network as an ExecuTorch program, a .pte file, for phones: lowered to XNNPACK as far as it goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vitesse.deploy.executorch_runtime import DESCRIPTION
+from vitesse.deploy.gate import BATCHES
+from vitesse.deploy.metadata import Metadata
+from vitesse.deploy.program_export import traced
+from vitesse.deploy.runtime import require_runtime
+from vitesse.deploy.served import Served, cause, quiet
+from vitesse.errors import VitesseError
+
+
+def draft_executorch(network: Served, path: Path, *, metadata: Metadata) -> float:
+    """Write the program without any check; returns the share of its operations that XNNPACK computes.
+
+    Its memory is planned when it is written, for batches up to 8. Its description is a method of its own.
+    """
+    require_runtime("executorch")
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.devtools.backend_debug import get_delegation_info
+    from executorch.exir import to_edge_transform_and_lower
+
+    program = traced(network, metadata, largest=max(BATCHES))
+    try:
+        with quiet():
+            lowered = to_edge_transform_and_lower(
+                program,
+                partitioner=[XnnpackPartitioner()],
+                constant_methods={DESCRIPTION: json.dumps(metadata.to_props())},
+            )
+            about = get_delegation_info(lowered.exported_program().graph_module)
+            path.write_bytes(lowered.to_executorch().buffer)
+    except Exception as error:  # the exporter's errors share no class but this
+        raise VitesseError(f"The network cannot be lowered for ExecuTorch: {cause(error)}") from error
+    lent, kept = about.num_delegated_nodes, about.num_non_delegated_nodes
+    return float(lent / max(1, lent + kept))
