@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import vitesse
-from vitesse.deploy import OnnxFile, OnnxRuntime, Proof, choosing, preparing, serving
+from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, choosing, preparing, serving
 from vitesse.deploy.choosing import choose
 from vitesse.deploy.evidence import Evidence, Pictures
 from vitesse.deploy.preparing import Subject
@@ -32,7 +32,7 @@ EAGER, EAGER_BF16 = Way("eager"), Way("eager", "bf16")
 
 
 @pytest.fixture
-def subject(exported: OnnxFile, network: Network, proof: Proof, tmp_path: Path) -> Subject:
+def subject(exported: ExportedFile, network: Network, proof: Proof, tmp_path: Path) -> Subject:
     """A run's folder with its network and its file, judged by the network's own answers."""
     run = tmp_path / "run"
     run.mkdir()
@@ -128,7 +128,7 @@ def test_each_batch_and_number_of_threads_has_its_fastest(subject: Subject, time
     assert json.loads(json.dumps(choice.to_dict(), allow_nan=False))["tried"][1]["times"][3]["batch"] == 4
 
 
-def test_what_cannot_be_done_is_said_in_its_row(exported: OnnxFile, timed, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_said_in_its_row(exported: ExportedFile, timed, tmp_path: Path) -> None:
     timed(1.0)
     choice = tried(Subject(name="file", file=exported.path), [PLAIN, INT8, EAGER], tmp_path)
     found = refusals(choice)
@@ -192,3 +192,19 @@ def test_a_missing_runtime_and_a_damaged_file_are_said(
 def test_a_network_without_a_folder_has_no_runtime(subject: Subject) -> None:
     with pytest.raises(UsageError, match=r"vitesse\.load\(RUN\)\.runtime\(\)"):
         load_network(subject.file.parent).runtime()
+
+
+def test_a_batch_that_a_way_cannot_take_is_said(
+    subject: Subject, timed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind = TorchRuntime.bind
+
+    def at_most_two(runtime: TorchRuntime, images: np.ndarray) -> Callable[[], object]:
+        if len(images) > 2:
+            raise VitesseError("Two images at once, no more.")
+        return bind(runtime, images)
+
+    monkeypatch.setattr(TorchRuntime, "bind", at_most_two)
+    timed(1.0)
+    choice = tried(subject, [PLAIN, EAGER], tmp_path, batches=(4,))
+    assert refusals(choice)["eager fp32"] == "at batch 4: Two images at once, no more."

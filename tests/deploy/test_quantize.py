@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from vitesse.deploy import OnnxFile, OnnxRuntime, Proof
+from vitesse.deploy import ExportedFile, OnnxRuntime, Proof
 from vitesse.deploy.fidelity import Judge
 from vitesse.deploy.half_onnx import fp16_onnx
 from vitesse.deploy.quantize_onnx import OnnxInt8
@@ -30,7 +30,7 @@ def images(proof: Proof) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def judge(exported: OnnxFile, images: np.ndarray) -> Judge:
+def judge(exported: ExportedFile, images: np.ndarray) -> Judge:
     return Judge(OnnxRuntime(exported.path, threads=1), images, None, batch=10)
 
 
@@ -48,7 +48,7 @@ def openvino_int8(source: Path, images: np.ndarray):
 @pytest.mark.parametrize("make", [onnx_int8, pytest.param(openvino_int8, marks=needs_nncf)])
 @pytest.mark.filterwarnings("default")  # NNCF's imports warn
 def test_int8_is_close_and_what_is_kept_in_float_is_closer(
-    make, exported: OnnxFile, images: np.ndarray, judge: Judge, tmp_path: Path
+    make, exported: ExportedFile, images: np.ndarray, judge: Judge, tmp_path: Path
 ) -> None:
     quantizer, name, opened = make(exported.path, images[:20])
     assert len(quantizer.products) == 2 * 6 + 2  # a block: q, k and v, two of attention, its output, two of the MLP
@@ -68,7 +68,7 @@ def test_int8_is_close_and_what_is_kept_in_float_is_closer(
 
 
 def test_ranges_are_those_of_the_images_as_they_are_served(
-    exported: OnnxFile, images: np.ndarray, judge: Judge, tmp_path: Path
+    exported: ExportedFile, images: np.ndarray, judge: Judge, tmp_path: Path
 ) -> None:
     """Images that were normalised twice have other ranges, and the file is worse for it."""
     differences = []
@@ -78,7 +78,7 @@ def test_ranges_are_those_of_the_images_as_they_are_served(
     assert differences[1] > 2 * differences[0]
 
 
-def test_weights_in_fp16_are_half_as_big(exported: OnnxFile, judge: Judge, tmp_path: Path) -> None:
+def test_weights_in_fp16_are_half_as_big(exported: ExportedFile, judge: Judge, tmp_path: Path) -> None:
     file = tmp_path / "half.onnx"
     fp16_onnx(exported.path, file)
     weights = {tensor.name: tensor for tensor in onnx.load(file).graph.initializer}
@@ -90,7 +90,7 @@ def test_weights_in_fp16_are_half_as_big(exported: OnnxFile, judge: Judge, tmp_p
     assert OnnxRuntime(file).metadata == exported.metadata
 
 
-def test_a_weight_too_large_for_fp16_is_said(exported: OnnxFile, tmp_path: Path) -> None:
+def test_a_weight_too_large_for_fp16_is_said(exported: ExportedFile, tmp_path: Path) -> None:
     model = onnx.load(exported.path)
     large = next(tensor for tensor in model.graph.initializer if np.prod(tensor.dims) >= 256)
     large.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(large) * np.float32(1e6), large.name))

@@ -87,7 +87,7 @@ def _tried(
             ready = prepare(way, subject, folder, progress=progress)
             row = replace(row, ready=ready, fidelity=judge(ready.open(threads=threads)))
         except Exception as error:  # a quantizer's and a runtime's errors share no other class; the table shows them
-            row = replace(row, refused=(str(error).strip().splitlines() or [type(error).__name__])[0])
+            row = replace(row, refused=_said(error))
         rows.append(row)
     return rows
 
@@ -110,12 +110,19 @@ def _timed(
 ) -> list[Tried]:
     """The rows with their times at one batch size and number of threads; those that cannot be run as they are."""
     inputs = {one.subject: _random(OnnxRuntime(one.subject.file, threads=1), batch) for one in tried}
-    running = [(one, one.ready) for one in tried if one.ready is not None and not one.refused]
-    if not running:
-        return list(tried)
-    calls = {str(at): ready.open(threads=threads).bind(inputs[one.subject]) for at, (one, ready) in enumerate(running)}
-    latencies = time_interleaved(calls, rounds=rounds, seconds=seconds, progress=progress).values()
-    timed = dict(zip((one for one, _ in running), latencies, strict=True))
+    calls: dict[str, Callable[[], object]] = {}
+    rows = list(tried)
+    for at, one in enumerate(tried):
+        if one.ready is None or one.refused:
+            continue
+        try:
+            calls[str(at)] = one.ready.open(threads=threads).bind(inputs[one.subject])
+        except Exception as error:  # as in `_tried`
+            rows[at] = replace(one, refused=f"at batch {batch}: {_said(error)}")
+    if not calls:
+        return rows
+    latencies = time_interleaved(calls, rounds=rounds, seconds=seconds, progress=progress)
+    timed = {rows[int(at)]: latency for at, latency in latencies.items()}
 
     def with_time(one: Tried) -> Tried:
         first = next((other for other in timed if other.subject is one.subject and other.way == reference), one)
@@ -123,7 +130,7 @@ def _timed(
         more = Timed(batch=batch, threads=threads, latency=timed[one], against=against)
         return replace(one, timed=(*one.timed, more))
 
-    return [with_time(one) if one in timed else one for one in tried]
+    return [with_time(one) if one in timed else one for one in rows]
 
 
 def _refused(one: Tried, tried: Sequence[Tried]) -> str:
@@ -161,6 +168,10 @@ def _fastest(subject: Subject, tried: Sequence[Tried], batch: int, threads: int)
 def _slower(latency: Latency, best: Latency) -> bool:
     against = compare(best, latency)
     return against.decided and against.ratio > 1
+
+
+def _said(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _random(network: OnnxRuntime, batch: int) -> Images:

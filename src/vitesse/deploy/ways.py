@@ -47,12 +47,13 @@ class Way:
 
 
 def ways(runtimes: Sequence[str], precisions: Sequence[Precision]) -> list[Way]:
-    """All sound pairs, by runtime; float32 is always among them, for without it nothing can be said to be faster."""
+    """All sound pairs, the plainest first; float32 is always among them, for without it nothing can be called faster."""
     wanted = {"fp32", *precisions}
     return [
         Way(runtime, precision)
-        for runtime in dict.fromkeys(runtimes)
-        for precision in SOUND[runtime]
+        for runtime, sound in SOUND.items()
+        if runtime in runtimes
+        for precision in sound
         if precision in wanted
     ]
 
