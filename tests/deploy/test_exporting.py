@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def write(network: Network, preprocess: Preprocess, proof: Proof) -> Write:
     return write
 
 
+def contents(file: Path) -> list[bytes]:
+    """What is in a file, where it is an archive in each of its own; paths of the machine that wrote it would be there."""
+    if not zipfile.is_zipfile(file):
+        return [file.read_bytes()]
+    with zipfile.ZipFile(file) as archive:
+        return [archive.read(name) for name in archive.namelist()]
+
+
 @pytest.mark.parametrize("to", TARGETS)
 def test_every_format_is_proved_described_and_alone(to: Target, write: Write, network: Network, tmp_path: Path) -> None:
     if to in ("openvino", "executorch") and (reason := missing(to)):
@@ -47,6 +56,7 @@ def test_every_format_is_proved_described_and_alone(to: Target, write: Write, ne
     np.testing.assert_allclose(runtime.run(images), wanted, atol=1e-5 * np.abs(wanted).max())
     assert bench([file.path], batch=2, threads=1, rounds=1).rows[0].file_bytes == file.bytes
     assert file.to_dict()["to"] == to
+    assert not any(b".py" in content for one in tmp_path.iterdir() for content in contents(one))
 
 
 @pytest.mark.parametrize("to", ["openvino", "torch"])

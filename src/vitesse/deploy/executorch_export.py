@@ -9,8 +9,9 @@ from vitesse.deploy.executorch_runtime import DESCRIPTION
 from vitesse.deploy.gate import BATCHES
 from vitesse.deploy.metadata import Metadata
 from vitesse.deploy.program_export import traced
+from vitesse.deploy.quiet import quiet
 from vitesse.deploy.runtime import require_runtime
-from vitesse.deploy.served import Served, cause, quiet
+from vitesse.deploy.served import Served, cause
 from vitesse.errors import VitesseError
 
 
@@ -20,9 +21,10 @@ def draft_executorch(network: Served, path: Path, *, metadata: Metadata) -> floa
     Its memory is planned when it is written, for batches up to 8. Its description is a method of its own.
     """
     require_runtime("executorch")
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.devtools.backend_debug import get_delegation_info
-    from executorch.exir import to_edge_transform_and_lower
+    with quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.devtools.backend_debug import get_delegation_info
+        from executorch.exir import to_edge_transform_and_lower
 
     program = traced(network, metadata, largest=max(BATCHES))
     try:

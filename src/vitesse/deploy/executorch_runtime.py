@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 
 from vitesse.deploy.metadata import Metadata
+from vitesse.deploy.quiet import quiet
 from vitesse.deploy.runtime import Images, Logits, Shape, check_images, require_file, require_runtime
 from vitesse.errors import VitesseError
 
@@ -28,7 +29,8 @@ class ExecutorchRuntime:
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         require_runtime("executorch")
-        from executorch.runtime import Runtime
+        with quiet():
+            from executorch.runtime import Runtime
 
         self.path, self._threads = Path(path), threads
         require_file(self.path)

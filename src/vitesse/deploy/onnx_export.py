@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from vitesse.deploy.metadata import Metadata
-from vitesse.deploy.served import Served, cause, example, quiet
+from vitesse.deploy.quiet import quiet
+from vitesse.deploy.served import Served, cause, example
 from vitesse.errors import VitesseError
 from vitesse.measure.latency import no_collection
 

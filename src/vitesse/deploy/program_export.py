@@ -8,13 +8,16 @@ import torch
 from torch.export import ExportedProgram
 
 from vitesse.deploy.metadata import Metadata
-from vitesse.deploy.served import Served, cause, example, quiet
+from vitesse.deploy.quiet import quiet
+from vitesse.deploy.served import Served, cause, example
 from vitesse.errors import VitesseError
 
 
 def draft_program(network: Served, path: Path, *, metadata: Metadata) -> None:
     """Write the program without any check; its batch is free, its description in its extra files."""
     program = traced(network, metadata)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # source lines and paths of the machine that it ran on
     with quiet():
         torch.export.save(program, path, extra_files=metadata.to_props())
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -107,21 +103,3 @@ def cause(error: Exception) -> str:
     """The first line of what an exporter's error wraps."""
     inner = error.__cause__ or error
     return (str(inner).strip().splitlines() or [type(inner).__name__])[0]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the exporters' warnings and log lines; their errors are raised, and so stay."""
-    loggers = [
-        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "executorch")
-    ]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
