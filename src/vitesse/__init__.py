@@ -44,18 +44,19 @@ from vitesse.arch import to_json as to_json
 from vitesse.zoo.registry import list_in_timm
 
 if TYPE_CHECKING:
+    from vitesse.deploy.serving import load as load
     from vitesse.nets import build as build
-    from vitesse.saved import load_network, save_network
+    from vitesse.saved import save_network
     from vitesse.supernet import Supernet as Supernet
     from vitesse.supernet import inherit as inherit
 
-    load, save = load_network, save_network
+    save = save_network
 
 __version__ = "0.1.0"
 
 _LATE = {
     "build": ("vitesse.nets", "build"),
-    "load": ("vitesse.saved", "load_network"),
+    "load": ("vitesse.deploy.serving", "load"),
     "save": ("vitesse.saved", "save_network"),
     "Supernet": ("vitesse.supernet", "Supernet"),
     "inherit": ("vitesse.supernet", "inherit"),

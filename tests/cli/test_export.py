@@ -42,6 +42,30 @@ def test_a_network_without_classes_is_refused(model: Path, tmp_path: Path, capsy
     assert not (tmp_path / "x.onnx").exists()
 
 
+def test_smaller_numbers_are_tried_beside_the_file(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "small.onnx"
+    asked = [
+        "--data",
+        "digits",
+        "--out",
+        str(out),
+        "--int8",
+        "--fp16",
+        "--runtime",
+        "onnxruntime",
+        "--tolerance",
+        "0.5",
+    ]
+    assert run(["export", str(model.parent), *asked]) == 0
+    shown = capsys.readouterr().out
+    rows = {line.split()[1]: line for line in shown.splitlines() if line.startswith("onnxruntime ")}
+    assert list(rows) == ["fp32", "fp16", "int8"]
+    kept = {file.name for file in tmp_path.iterdir()} - {"small.onnx"}
+    assert kept == {f"small.{name}.onnx" for name in ("fp16", "int8") if " yes" in rows[name]}
+
+
 def test_several_formats_lie_beside_the_network(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,17 @@ def test_measured_once_and_never_again(small_arch: Callable[..., Backbone], tmp_
     assert len(counted.built) == 3 and len(cache.read_text().splitlines()) == 3
 
 
+def test_another_runtime_is_another_measurement(small_arch: Callable[..., Backbone], tmp_path: Path) -> None:
+    counted, cache, arch = Counted(), tmp_path / "probe.jsonl", small_arch(depth=1)
+    for runtime in ("onnxruntime", "eager", "eager"):
+        LatencyProbe(counted, runtime=runtime, cache=cache, threads=1, rounds=2)([arch])
+    assert len(counted.built) == 2
+    assert [set(json.loads(line)["where"]) & {"onnxruntime", "eager"} for line in cache.read_text().splitlines()] == [
+        {"onnxruntime"},
+        {"eager"},
+    ]
+
+
 def test_the_order_of_the_blocks_is_no_other_work(small_arch: Callable[..., Backbone]) -> None:
     stage = small_arch().stages[0]
     narrow, wide = (Block(Attention(heads=heads, head_dim=12), MLP(ratio=2.0)) for heads in (1, 2))

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file
 from tests.shrink.conftest import BRIEF, Killed, Listener, brief, opened
 
+import vitesse
 from vitesse.arch import (
     MLP,
     Attention,
@@ -33,6 +35,7 @@ from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.errors import UsageError, VitesseError
 from vitesse.measure import Latency
 from vitesse.nets import build
+from vitesse.runs.files import read_json
 from vitesse.saved import load_network, save_network
 from vitesse.shrink import costing
 from vitesse.shrink import job as job_module
@@ -236,6 +239,24 @@ def test_one_network_is_trained_without_search(tmp_path: Path) -> None:
         result = train(brief(), folder, arch=arch, voice=Listener().voice)
     assert load_network(tmp_path).arch.head.classes == 10
     assert result.get("teacher_params") is None
+
+
+def test_ways_to_serve_are_tried_where_that_is_asked_for(tmp_path: Path) -> None:
+    arch = Backbone(
+        stem=PatchEmbed(image=8, patch=4, channels=1),
+        stages=(Stage(dim=16, depth=1, block=Block(Attention(heads=1, head_dim=8), MLP())),),
+        head=Head(classes=10),
+    )
+    export = replace(brief().export, fp16=True, runtime="eager", runtimes=("onnxruntime", "eager"))
+    settings, listener = brief(export=export), Listener()
+    with opened(tmp_path, settings) as folder:
+        train(settings, folder, arch=arch, voice=listener.voice)
+    assert listener.stages[-2:] == ["serving", "exam"]  # and so it cannot have seen the test part
+    found = read_json(tmp_path / "serving.json")
+    tried = [(one["runtime"], one["precision"]) for one in found["tried"]]
+    assert tried == [("onnxruntime", "fp32"), ("onnxruntime", "fp16"), ("eager", "fp32")]
+    assert found["tolerance"] == settings.export.accuracy_tolerance and len(found["fastest"]) == 1
+    assert vitesse.load(tmp_path).runtime().run(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 10)
 
 
 def test_a_space_whose_patches_do_not_fit_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from vitesse.cli.options import PrecisionOptions
 from vitesse.errors import UsageError, VitesseError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ PROOF_IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(PrecisionOptions):
     """Write a network as a file that serves it, and prove on real images that it computes the same.
 
     Normalisation is part of the file, and so are the names of the classes; the network is folded. A file gets its name
@@ -31,6 +32,7 @@ class Export:
       vitesse export runs/digits --data digits
       vitesse export runs/photos --data photos/ --to onnx openvino torch
       vitesse export runs/photos/model.safetensors --data photos/ --to openvino --out served/photos.xml
+      vitesse export runs/photos --data photos/ --int8 --bf16
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -45,6 +47,8 @@ class Export:
     """The version of ONNX's operators; the exporter's own where none is given."""
     dynamic_size: bool = False
     """Leave height and width open (onnx, openvino), where the network learned no positions on the map."""
+    runtime: tuple[Literal["all", "onnxruntime", "openvino", "compile", "eager"], ...] = ()
+    """In which runtimes smaller numbers are tried; ONNX Runtime and, where it is installed, OpenVINO, if none is named."""
 
     def run(self) -> None:
         """Do it."""
@@ -65,11 +69,28 @@ class Export:
                 file = self._write(network, network.preprocess, to, proof)
             result(f"Written: {file.path} ({_about(file)}). It computes what the network computes:")
             result(file.gate.table())
+            if to == "onnx" and (self.precisions or self.runtime):
+                self._try_ways(network, file.path, speaker)
             result(f"Next: vitesse predict {file.path} IMAGE, or vitesse bench {file.path}")
+
+    def _try_ways(self, network: Network, file: Path, speaker: Speaker) -> None:
+        from vitesse.cli.ways import try_exported
+
+        try_exported(
+            network,
+            file,
+            data=self.data,
+            runtimes=self.runtime,
+            precisions=self.precisions,
+            tolerance=self.tolerance,
+            speaker=speaker,
+        )
 
     def _require_out(self) -> None:
         from vitesse.deploy.opening import SUFFIXES
 
+        if (self.precisions or self.runtime) and "onnx" not in self.to:
+            raise UsageError("Smaller numbers and runtimes are tried from the ONNX file. Add onnx to --to.")
         if not self.to or (self.out is not None and len(self.to) > 1):
             raise UsageError(
                 f"--to names one format or, without --out, several, but got {len(self.to)} with --out {self.out}."

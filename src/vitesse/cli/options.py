@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from vitesse.deploy.ways import Precision
 
 Recipe = Literal[
     "autoformer_tiny",
@@ -64,6 +67,26 @@ class BudgetOptions:
     """The longest time for one image on this device, in the runtime that will serve it: 12ms, 800us."""
     max_memory: str | None = None
     """The most memory for the weights and activations of one image: 20MB, 1.5GiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionOptions:
+    """Smaller numbers than float32: tried, and kept where they are faster here and lose no more accuracy than allowed."""
+
+    int8: bool = False
+    """Try whole numbers of eight bits, with their ranges measured on images; what they harm stays in float."""
+    bf16: bool = False
+    """Try bfloat16: fast where the processor computes in it."""
+    fp16: bool = False
+    """Try float16: half the size in ONNX Runtime, arithmetic in OpenVINO where the processor has it."""
+    tolerance: float = 0.005
+    """The share of the accuracy that they may lose."""
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those that are asked for."""
+        asked: dict[Precision, bool] = {"int8": self.int8, "bf16": self.bf16, "fp16": self.fp16}
+        return tuple(name for name, wanted in asked.items() if wanted)
 
 
 def number_or_word(text: str | None) -> int | str | None:

@@ -22,7 +22,7 @@ from vitesse.deploy.metadata import Metadata, installed_version
 from vitesse.deploy.onnx_export import draft_onnx
 from vitesse.deploy.opening import RUN_FILE, file_bytes, is_exported, opened
 from vitesse.deploy.runtime import FileRuntime, Images
-from vitesse.deploy.served import served
+from vitesse.deploy.served import Served, served
 from vitesse.errors import UsageError
 from vitesse.measure import Comparison, Conditions, Latency, compare, time_interleaved, usable_cores
 
@@ -74,10 +74,13 @@ class BenchResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Entrant:
+class Entrant:
+    """A network that was named: the file that stands for it, and the module where it had to be made."""
+
     name: str
     source: str
     file: Path
+    module: Served | None = None
 
 
 def bench(
@@ -105,7 +108,7 @@ def bench(
         for at, model in enumerate(models):
             if progress is not None:
                 progress(at, len(models), f"preparing {model}")
-            entrants.append(_entrant(str(model), Path(folder) / f"{at}.onnx"))
+            entrants.append(entrant(str(model), Path(folder) / f"{at}.onnx"))
         names = _distinct([entrant.name for entrant in entrants])
         runtimes = [opened(entrant.file, threads=used) for entrant in entrants]
         images = [_images(runtime, batch) for runtime in runtimes]
@@ -126,23 +129,22 @@ def bench(
     return BenchResult(rows=rows, runtime=f"{served_by}, CPU", conditions=Conditions.now(threads=used))
 
 
-def _entrant(model: str, draft: Path) -> _Entrant:
-    """Find the file that stands for `model`, or export it to `draft`."""
+def entrant(model: str, draft: Path) -> Entrant:
+    """Find the file that stands for `model`, or export it to `draft`; UsageError for what stands for nothing."""
     path = Path(model)
     if path.is_dir():
         file = path / RUN_FILE
         if not file.is_file():
             raise UsageError(f"{model} holds no {RUN_FILE}, so it cannot be timed. Run `vitesse export {model}` first.")
-        return _Entrant(name=model, source="run folder", file=file)
+        return Entrant(name=model, source="run folder", file=file)
     if is_exported(path):
         if not path.is_file():
             raise UsageError(f"{model} does not exist.")
-        return _Entrant(name=model, source=f"{path.suffix[1:]} file", file=path)
-    _export_timm(model, draft)
-    return _Entrant(name=model, source="timm, random weights", file=draft)
+        return Entrant(name=model, source=f"{path.suffix[1:]} file", file=path)
+    return Entrant(name=model, source="timm, random weights", file=draft, module=_export_timm(model, draft))
 
 
-def _export_timm(name: str, draft: Path) -> None:
+def _export_timm(name: str, draft: Path) -> Served:
     timm: Any = importlib.import_module("timm")  # slow to import, and not needed to time files
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -156,7 +158,9 @@ def _export_timm(name: str, draft: Path) -> None:
     )
     classes = tuple(str(number) for number in range(model.num_classes))
     metadata = Metadata(preprocess=preprocess, classes=classes, arch_json=None, version=installed_version())
-    draft_onnx(served(model, preprocess), draft, metadata=metadata)
+    network = served(model, preprocess)
+    draft_onnx(network, draft, metadata=metadata)
+    return network
 
 
 def _images(runtime: FileRuntime, batch: int) -> Images:

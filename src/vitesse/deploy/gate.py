@@ -149,7 +149,7 @@ def _batch(file: Runtime, network: Runtime, images: Images, size: tuple[int, int
     if found.shape != wanted.shape:
         failure = f"gives logits {found.shape} instead of {wanted.shape}"
         return BatchCheck(batch=batch, size=size, difference=None, failure=failure)
-    return BatchCheck(batch=batch, size=size, difference=_difference(found, wanted), failure=None)
+    return BatchCheck(batch=batch, size=size, difference=largest_difference(found, wanted), failure=None)
 
 
 def _resized(images: Tensor, size: tuple[int, int]) -> Images:
@@ -163,7 +163,8 @@ def _of(size: tuple[int, int] | None) -> str:
     return "" if size is None else f" of {size[0]} x {size[1]}"
 
 
-def _difference(found: Logits, wanted: Logits) -> float:
+def largest_difference(found: Logits, wanted: Logits) -> float:
+    """The largest difference of a logit, as a share of the largest wanted logit."""
     largest = max(float(np.abs(wanted).max()), 1e-6)  # a network whose logits are all zero must not divide by zero
     return float(np.abs(found - wanted).max()) / largest
 

@@ -20,8 +20,9 @@ from vitesse.arch import Backbone, to_json
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata, installed_version
 from vitesse.deploy.onnx_export import draft_onnx
-from vitesse.deploy.onnx_runtime import OnnxRuntime
-from vitesse.deploy.served import served
+from vitesse.deploy.preparing import open_way
+from vitesse.deploy.served import Served, served
+from vitesse.deploy.ways import Way, version_of
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, time_interleaved, usable_cores
 
@@ -33,23 +34,24 @@ class LatencyProbe:
     """Measures architectures, and remembers them.
 
     build: the network of an architecture. threads: of one operation; None takes every core that this process may use.
-    cache: a file of JSON lines, one a measurement; only what was measured on the same processor, with as many threads,
-    the same batch and the same runtime is taken from it.
+    runtime: in which they are timed. cache: a file of JSON lines, one a measurement; only what was measured on the same
+    processor, with as many threads, the same batch and the same version of the same runtime is taken from it.
     """
 
     def __init__(
         self,
         build: Callable[[Backbone], nn.Module],
         *,
+        runtime: str = "onnxruntime",
         cache: Path | None = None,
         threads: int | None = None,
         batch: int = 1,
         rounds: int = 50,
     ) -> None:
         self._build, self._cache, self._batch, self._rounds = build, cache, batch, rounds
-        self._threads = threads or usable_cores()
+        self._threads, self._way = threads or usable_cores(), Way(runtime)
         now = Conditions.now(threads=self._threads)
-        self._where = {"cpu": now.cpu, "threads": now.threads, "batch": batch, "onnxruntime": now.onnxruntime}
+        self._where = {"cpu": now.cpu, "threads": now.threads, "batch": batch, runtime: version_of(runtime)}
         self._known = {} if cache is None else _read(cache, self._where)
 
     def __call__(
@@ -80,22 +82,22 @@ class LatencyProbe:
                 if progress is not None:
                     progress(done + at, total, "exporting to time it")
                 file = Path(folder) / f"{at}.onnx"
-                preprocess = self._export(arch, file)
-                shape = (self._batch, preprocess.channels, *preprocess.size)  # (B, C, H, W)
+                network = self._export(arch, file)
+                shape = (self._batch, arch.stem.channels, *arch.stem.image)  # (B, C, H, W)
                 images = np.random.default_rng(0).random(shape, dtype=np.float32)
-                calls[key] = OnnxRuntime(file, threads=self._threads).bind(images)
-                file.unlink()  # the runtime has read it
+                calls[key] = open_way(self._way, file, network, threads=self._threads).bind(images)
             return time_interleaved(calls, rounds=self._rounds)
 
-    def _export(self, arch: Backbone, file: Path) -> Preprocess:
+    def _export(self, arch: Backbone, file: Path) -> Served:
         half = (0.5,) * arch.stem.channels
         preprocess = Preprocess(size=arch.stem.image, channels=arch.stem.channels, mean=half, std=half)
         classes = tuple(str(number) for number in range(arch.head.classes))
         metadata = Metadata(
             preprocess=preprocess, classes=classes, arch_json=to_json(arch), version=installed_version()
         )
-        draft_onnx(served(self._build(arch), preprocess), file, metadata=metadata)
-        return preprocess
+        network = served(self._build(arch), preprocess)
+        draft_onnx(network, file, metadata=metadata)
+        return network
 
     def _keep(self, key: str, latency: Latency) -> None:
         if self._cache is None:

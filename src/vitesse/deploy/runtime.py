@@ -19,6 +19,7 @@ from vitesse.errors import UsageError, VitesseError
 
 Images = npt.NDArray[np.float32]  # (B, C, H, W), values in 0..1
 Logits = npt.NDArray[np.float32]  # (B, classes)
+Labels = npt.NDArray[np.int64]  # (B,)
 Shape = tuple[int | None, ...]  # (B, C, H, W), None where any length will do
 
 RUNTIMES: tuple[str, ...] = ("onnxruntime", "openvino", "compile", "eager", "executorch")

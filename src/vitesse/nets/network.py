@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vitesse.arch import Backbone, Block, ConvStem, Down, Grid, PatchEmbed, Stage
 from vitesse.data.preprocess import Preprocess
+from vitesse.errors import UsageError
 from vitesse.nets.branch import Branch, down
 from vitesse.nets.layers import layers_by_depth
 from vitesse.ops.convolution import ConvTokens
@@ -114,6 +115,7 @@ class Network(nn.Module):
         # What a network needs beside its weights to be used; set by whoever trains or loads it.
         self.preprocess: Preprocess | None = None
         self.class_names: tuple[str, ...] = ()
+        self.serving: Callable[[], Any] | None = None  # opens what serves it; set by `vitesse.load`
         self.feature_info = [
             {"module": f"stages.{s}.blocks.{b}", "num_chs": arch.stages[s].dim, "reduction": arch.reductions[s]}
             for s, b in self._taps()
@@ -204,6 +206,15 @@ class Network(nn.Module):
         if output_fmt == "NCHW":
             patches = patches.transpose(1, 2).unflatten(2, (grid.rows, grid.columns))  # (B, embed, rows, columns)
         return (patches, prefix) if return_prefix_tokens else patches
+
+    def runtime(self) -> Any:
+        """What serves this network fastest on this device, a `vitesse.deploy.Runtime`: images in 0..1 to logits.
+
+        UsageError where it was not loaded from the folder of a run.
+        """
+        if self.serving is None:
+            raise UsageError("A network is served from the folder of its run: vitesse.load(RUN).runtime().")
+        return self.serving()
 
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""

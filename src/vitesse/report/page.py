@@ -13,6 +13,7 @@ from vitesse.report.plot_curves import curve_figures
 from vitesse.report.plot_front import front_figure
 from vitesse.report.plot_style import Figure
 from vitesse.report.reading import read_summary
+from vitesse.report.serving import serving
 from vitesse.report.sharing import sharing
 from vitesse.report.summary import RunSummary
 from vitesse.runs.files import write_text
@@ -23,6 +24,7 @@ TITLES = {
     "sharing": "Shared weights",
     "curves": "Training",
     "speed": "Speed",
+    "serving": "Ways to serve",
     "export": "Export",
     "use": "Use it",
     "data": "Data",
@@ -50,6 +52,7 @@ def page(summary: RunSummary) -> str:
         "sharing": sharing(summary),
         "curves": sections.curves(summary, curves),
         "speed": sections.speed(summary.speed),
+        "serving": serving(summary.serving),
         "export": sections.gate(summary.gate),
         "use": repeating.use(summary),
         "data": repeating.data(summary),

@@ -22,6 +22,8 @@ from vitesse.report.summary import (
     Outcome,
     Reading,
     RunSummary,
+    Served,
+    Serving,
     Speed,
     Teacher,
     Timing,
@@ -57,6 +59,7 @@ def read_summary(folder: Path | str) -> RunSummary:
         curves=_curves(path / "metrics.jsonl"),
         speed=_speed(_json(path, "speed.json")),
         gate=_gate(_json(path, "gate.json")),
+        serving=_serving(_json(path, "serving.json")),
         seconds=result.number("seconds"),
         seconds_by_stage=result.part("seconds_by_stage").numbers(),
         files={name: (path / name).stat().st_size for name in FILES if (path / name).is_file()},
@@ -237,18 +240,19 @@ def _finite(value: float | None) -> float | None:
 
 
 def _speed(part: _Part) -> Speed | None:
-    rows = tuple(
-        Timing(
-            name=row.text("name") or "",
-            median_ms=row.need("median_ms"),
-            p10_ms=row.number("p10_ms"),
-            p90_ms=row.number("p90_ms"),
-            spread=row.number("spread"),
-            verdict=row.text("verdict") or "",
-        )
-        for row in part.parts("rows")
-    )
+    rows = tuple(_timing(row, name=row.text("name"), verdict=row.text("verdict")) for row in part.parts("rows"))
     return Speed(conditions=part.part("conditions").values, rows=rows) if rows else None
+
+
+def _timing(row: _Part, *, name: str | None, verdict: str | None) -> Timing:
+    return Timing(
+        name=name or "",
+        median_ms=row.need("median_ms"),
+        p10_ms=row.number("p10_ms"),
+        p90_ms=row.number("p90_ms"),
+        spread=row.number("spread"),
+        verdict=verdict or "",
+    )
 
 
 def _gate(part: _Part) -> Gate | None:
@@ -263,3 +267,35 @@ def _gate(part: _Part) -> Gate | None:
         accuracy_torch=part.number("accuracy_torch"),
         accuracy_onnx=part.number("accuracy_onnx"),
     )
+
+
+def _serving(part: _Part) -> Serving | None:
+    if not part.values:
+        return None
+    fastest = [(one.text("way"), one.need("batch"), one.need("threads")) for one in part.parts("fastest")]
+    return Serving(
+        rows=tuple(row for tried in part.parts("tried") for row in _served(tried, fastest)),
+        reference=part.text("reference") or "",
+        tolerance=part.number("tolerance"),
+        conditions=part.part("conditions").values,
+    )
+
+
+def _served(tried: _Part, fastest: list[tuple[str | None, float, float]]) -> Iterator[Served]:
+    """A row for each batch size and number of threads; one for a way that could not be run."""
+    way = f"{tried.text('runtime')} {tried.text('precision')}"
+    fidelity = tried.part("fidelity")
+    row = Served(
+        way=way,
+        bytes=tried.get("bytes", int),
+        accuracy=fidelity.number("accuracy"),
+        difference=fidelity.number("difference"),
+        refused=tried.text("refused") or "",
+        note=tried.text("note") or "",
+    )
+    for time in tried.parts("times"):
+        batch, threads = int(time.need("batch")), int(time.need("threads"))
+        timing = _timing(time, name=way, verdict=time.text("verdict"))
+        yield replace(row, batch=batch, threads=threads, timing=timing, fastest=(way, batch, threads) in fastest)
+    if not tried.values.get("times"):
+        yield row

@@ -101,6 +101,38 @@ class Gate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """One way to serve the network, at one batch size and number of threads where it could be run.
+
+    timing: its verdict is as seen from the reference. refused: why it is not kept, empty where it is.
+    """
+
+    way: str
+    bytes: int | None = None
+    batch: int | None = None
+    threads: int | None = None
+    timing: Timing | None = None
+    accuracy: float | None = None
+    difference: float | None = None
+    fastest: bool = False
+    refused: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serving:
+    """All ways that were tried.
+
+    reference: the way that times are compared with. tolerance: the share of the accuracy that might be lost.
+    """
+
+    rows: tuple[Served, ...]
+    reference: str
+    tolerance: float | None
+    conditions: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
     """The images that were used: where they came from, their classes, and what was odd about them."""
 
@@ -156,6 +188,7 @@ class RunSummary:
     curves: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
     speed: Speed | None = None
     gate: Gate | None = None
+    serving: Serving | None = None
     seconds: float | None = None
     seconds_by_stage: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)

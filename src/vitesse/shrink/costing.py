@@ -31,7 +31,7 @@ class Costing:
         self.job, self.space = job, space
         self.limits = dict(job.settings.budget.limits())
         self.model: LatencyModel | None = None
-        self.probe = LatencyProbe(build, cache=job.path("latencies.jsonl"))
+        self.probe = LatencyProbe(build, runtime=job.settings.export.runtime, cache=job.path("latencies.jsonl"))
 
     def __call__(self, arch: Backbone) -> Mapping[str, float]:
         if self.model is None:

@@ -16,7 +16,10 @@ from vitesse.data.preprocess import unnormalise
 from vitesse.deploy import exporting
 from vitesse.deploy.gate import GateReport, Proof
 from vitesse.deploy.memory import measure_memory
-from vitesse.deploy.onnx_runtime import OnnxRuntime
+from vitesse.deploy.preparing import open_way
+from vitesse.deploy.runtime import Runtime
+from vitesse.deploy.served import served
+from vitesse.deploy.ways import Way
 from vitesse.errors import VitesseError
 from vitesse.measure import Conditions, Latency, compare, time_interleaved, usable_cores
 from vitesse.measure.agreement import linear_cka
@@ -119,7 +122,7 @@ def export(job: Job, progress: Progress) -> dict[str, Any]:
 
 
 def speed(job: Job, teacher: nn.Module | None, progress: Progress) -> dict[str, Any]:
-    """The stage: student and teacher timed against each other, each as the exported file in the runtime that serves.
+    """The stage: student and teacher timed against each other, each in the runtime whose latency counts.
 
     A file slower than its budget is an error, not a footnote.
     """
@@ -128,11 +131,11 @@ def speed(job: Job, teacher: nn.Module | None, progress: Progress) -> dict[str, 
     threads, rounds = usable_cores(), job.settings.export.rounds
     image = _raw(job)[0][:1].numpy()  # (1, C, H, W)
     calls: dict[str, Callable[[], object]] = {
-        "student": OnnxRuntime(job.path(ONNX), threads=threads).bind(image),
+        "student": _opened(job, load_network(job.path(NETWORK)), job.path(ONNX)).bind(image),
     }
     with contextlib.ExitStack() as stack:
         if teacher is not None:
-            calls["teacher"] = OnnxRuntime(_teacher_file(job, teacher), threads=threads).bind(image)
+            calls["teacher"] = _opened(job, teacher, _teacher_file(job, teacher)).bind(image)
             stack.callback(job.path("teacher/model.onnx").unlink)
         timed = time_interleaved(calls, rounds=rounds, progress=progress)
     _require_latency(job, timed["student"])
@@ -156,6 +159,13 @@ def examine(job: Job, teacher: nn.Module | None, progress: Progress) -> dict[str
         if isinstance(teacher, Network):
             found |= {"teacher_macs": cost(teacher.arch).macs}
     return found
+
+
+def _opened(job: Job, network: nn.Module, file: Path) -> Runtime:
+    """The network, or its exported file, in the runtime whose latency counts, on every core."""
+    way = Way(job.settings.export.runtime)
+    module = None if way.serves_files else served(network, job.parts.preprocess)
+    return open_way(way, file, module, threads=usable_cores())
 
 
 def _raw(job: Job) -> tuple[Tensor, Tensor]:

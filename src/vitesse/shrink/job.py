@@ -18,6 +18,7 @@ from vitesse.data.load import Parts, load_parts
 from vitesse.data.mix import Mix
 from vitesse.data.part import Batch
 from vitesse.data.preprocess import Preprocess
+from vitesse.deploy.runtime import require_runtime
 from vitesse.runs.folder import RunFolder
 from vitesse.shrink.curves import Curves
 from vitesse.shrink.settings import ShrinkSettings
@@ -46,6 +47,8 @@ class Job:
         self.settings, self.folder, self.voice = settings, folder, voice
         for train in (settings.teacher.train, settings.teacher.tune, settings.supernet.train, settings.finish):
             require_optimizer(train.optimizer)  # now, not after the stages before
+        for runtime in (settings.export.runtime, *settings.export.runtimes):
+            require_runtime(runtime)
         self.accelerator: Accelerator = processes()
         stored = settings.teacher.store
         self.store = Stored(stored, smoothing=settings.mix.smoothing) if stored else None

@@ -19,6 +19,7 @@ from vitesse.search.feasible import check_budget
 from vitesse.shrink import finish, multiplexing, searching, supernet
 from vitesse.shrink.costing import Costing, formula_costs
 from vitesse.shrink.job import Job, Voice
+from vitesse.shrink.serving import serving
 from vitesse.shrink.settings import ShrinkSettings
 from vitesse.shrink.student import Starting, Student
 from vitesse.shrink.teacher import Teacher, classifies
@@ -143,6 +144,8 @@ def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] |
     served = None if isinstance(teacher, (Viewing, HubModel)) else teacher
     job.do("export", lambda progress: finish.export(job, progress))
     timed = job.do("speed", lambda progress: finish.speed(job, served, progress))
+    if job.settings.export.precisions or job.settings.export.runtimes:
+        job.do("serving", lambda progress: serving(job, progress))
     examined = job.do("exam", lambda progress: finish.examine(job, teacher, progress))
     price = job.folder.outputs("finish")
     seconds = job.folder.seconds()

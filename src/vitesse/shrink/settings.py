@@ -9,6 +9,7 @@ from vitesse.arch import Budget
 from vitesse.data.augment import Augment
 from vitesse.data.load import DataSettings
 from vitesse.data.mix import Mix
+from vitesse.deploy.ways import Precision
 from vitesse.tasks.settings import DistillSettings
 from vitesse.train.settings import TrainSettings
 
@@ -122,11 +123,21 @@ class SearchSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSettings:
-    """How the result is exported and checked: tolerances of the file against the network."""
+    """How the result is exported, checked and served.
+
+    tolerance: of the file against the network. accuracy_tolerance: the accuracy that the file, and smaller numbers, may
+    lose. runtime: in which latencies are measured, and kept to. int8, bf16, fp16: smaller numbers to try; runtimes: in
+    which, where it is not those of files that are installed. What is fastest serves.
+    """
 
     tolerance: float = 1e-4
     accuracy_tolerance: float = 0.005
     rounds: int = 200
+    runtime: Literal["onnxruntime", "openvino", "compile", "eager"] = "onnxruntime"
+    runtimes: tuple[Literal["onnxruntime", "openvino", "compile", "eager"], ...] = ()
+    int8: bool = False
+    bf16: bool = False
+    fp16: bool = False
 
     def __post_init__(self) -> None:
         if not (self.tolerance > 0 and self.accuracy_tolerance >= 0 and self.rounds >= 10):
@@ -134,6 +145,12 @@ class ExportSettings:
                 "tolerance must be above 0, accuracy_tolerance at least 0 and rounds at least 10, but got "
                 f"{self.tolerance}, {self.accuracy_tolerance}, {self.rounds}."
             )
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The smaller numbers that are tried."""
+        asked: dict[Precision, bool] = {"int8": self.int8, "bf16": self.bf16, "fp16": self.fp16}
+        return tuple(name for name, wanted in asked.items() if wanted)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
