@@ -42,7 +42,8 @@ from vitesse.data import Preprocess, to_pixels
 from vitesse.data.image import decode
 from vitesse.deploy.answers import likeliest, to_input, to_shares
 from vitesse.deploy.metadata import Metadata, installed_version
-from vitesse.deploy.onnx_export import draft_onnx, served
+from vitesse.deploy.onnx_export import draft_onnx
+from vitesse.deploy.served import served
 from vitesse.nets import build
 from vitesse.serve.model import Model, load_model
 

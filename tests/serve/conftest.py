@@ -23,7 +23,8 @@ from starlette.testclient import TestClient
 from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stage, to_json
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata
-from vitesse.deploy.onnx_export import draft_onnx, served
+from vitesse.deploy.onnx_export import draft_onnx
+from vitesse.deploy.served import served
 from vitesse.nets import build
 from vitesse.serve.app import service_app
 from vitesse.serve.model import load_model

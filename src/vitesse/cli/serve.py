@@ -31,7 +31,7 @@ class Serve:
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The folder of a run, or an .onnx file that Vitesse wrote."""
+    """The folder of a run, served in the runtime that was found to be the fastest here, or an exported file of Vitesse."""
     host: str = "127.0.0.1"
     """The address to listen on: this machine alone; 0.0.0.0 lets everyone in, and nobody is asked who they are."""
     port: int = 8000

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vitesse.deploy.metadata import Metadata
-from vitesse.deploy.runtime import Images, Logits, OnnxRuntime
+from vitesse.deploy.runtime import FileRuntime, Images, Logits
 from vitesse.errors import UsageError
 
 Pixels = npt.NDArray[np.uint8]  # (..., C, H, W), 0 to 255
 Shares = npt.NDArray[np.float64]  # (..., classes), each row adds up to 1
 
 
-def description(runtime: OnnxRuntime) -> Metadata:
+def description(runtime: FileRuntime) -> Metadata:
     """What the file says about itself; UsageError where it says nothing, so that nobody knows how to feed it."""
     if runtime.metadata is None:
         raise UsageError(

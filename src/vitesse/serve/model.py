@@ -9,9 +9,12 @@ from typing import Any
 
 from vitesse.deploy.answers import description
 from vitesse.deploy.metadata import Metadata
-from vitesse.deploy.runtime import OnnxRuntime, Runtime
+from vitesse.deploy.opening import opened
+from vitesse.deploy.runtime import Runtime
+from vitesse.deploy.serving import serve
+from vitesse.deploy.torch_runtime import CompiledRuntime
 
-FILE, CARD = "model.onnx", "README.md"
+CARD = "README.md"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,15 +39,17 @@ class Model:
 
 
 def load_model(path: Path, *, threads: int | None) -> Model:
-    """The exported file of a run folder, or an .onnx file that Vitesse wrote.
+    """The network of a run folder, in the runtime that was found to be the fastest here, or an exported file.
 
     VitesseError where it is missing or damaged, UsageError where Vitesse did not write it.
     """
-    file, card = (path / FILE, path / CARD) if path.is_dir() else (path, None)
-    runtime = OnnxRuntime(file, threads=threads)
+    file = opened(path, threads=threads)
+    about, runtime, card = description(file), serve(path, threads=threads) if path.is_dir() else file, path / CARD
+    if isinstance(runtime, CompiledRuntime):
+        runtime = file  # the other is compiled anew for each number of images that happen to come together
     return Model(
-        name=path.resolve().name.removesuffix(".onnx"),
+        name=path.resolve().name.removesuffix(path.suffix),
         runtime=runtime,
-        about=description(runtime),
-        readme=card.read_text(encoding="utf-8") if card is not None and card.is_file() else None,
+        about=about,
+        readme=card.read_text(encoding="utf-8") if card.is_file() else None,
     )
