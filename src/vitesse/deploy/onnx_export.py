@@ -7,7 +7,7 @@ import copy
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,18 +110,18 @@ def draft_onnx(network: Served, path: Path, *, metadata: Metadata, opset: int | 
             f"The network must give one logit for each of the {len(metadata.classes)} classes, (2, "
             f"{len(metadata.classes)}) for two images, but it gives {found}. Name as many classes as it has."
         )
-    proto = _traced(network, example, opset)
+    proto = traced(network, example, opset=opset, outputs=("logits",))
     used = next(int(entry.version) for entry in proto.opset_import if not entry.domain)
     if opset is not None and used != opset:  # the exporter takes another one and only mutters
         raise VitesseError(f"The network cannot be exported with opset {opset}, only with {used}. Ask for that one.")
     _store_once(proto)
-    _tidy(proto, metadata)
+    tidy(proto, metadata.to_props())
     path.write_bytes(proto.SerializeToString())
     return used
 
 
-def _traced(network: nn.Module, example: Tensor, opset: int | None) -> Any:
-    """The network as an ONNX model proto, with a free batch size."""
+def traced(network: nn.Module, example: Tensor, *, outputs: Sequence[str], opset: int | None = None) -> Any:
+    """The network as an ONNX model proto, with a free batch size: `images` to these outputs."""
     try:
         # Collecting garbage meanwhile takes a seventh of the time and frees nothing.
         with _quiet(), no_collection(), torch.no_grad():
@@ -131,7 +131,7 @@ def _traced(network: nn.Module, example: Tensor, opset: int | None) -> Any:
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 input_names=["images"],
-                output_names=["logits"],
+                output_names=list(outputs),
                 opset_version=opset,
                 verbose=False,
             )
@@ -160,7 +160,7 @@ def _store_once(proto: Any) -> None:
     proto.graph.initializer.extend(kept)
 
 
-def _tidy(proto: Any, metadata: Metadata) -> None:
+def tidy(proto: Any, props: Mapping[str, str]) -> None:
     """Attach our description; drop the exporter's, which holds source lines and paths of the machine it ran on.
 
     The shapes of inner values go too: the runtime infers them, and the quantizer stumbles over the exporter's.
@@ -170,7 +170,7 @@ def _tidy(proto: Any, metadata: Metadata) -> None:
         for item in part:
             del item.metadata_props[:]
             item.ClearField("doc_string")
-    for key, value in metadata.to_props().items():
+    for key, value in props.items():
         proto.metadata_props.add(key=key, value=value)
 
 

@@ -42,7 +42,7 @@ class OnnxRuntime:
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         self.path = Path(path)
-        self._session = _session(self.path, threads)
+        self._session = session(self.path, threads)
         try:
             self.metadata = Metadata.from_props(self._session.get_modelmeta().custom_metadata_map)
         except VitesseError as error:
@@ -100,7 +100,7 @@ class TorchRuntime:
         return torch.from_numpy(images).to(self._device)
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def session(path: Path, threads: int | None) -> Any:
     if not path.is_file():
         raise VitesseError(f"{path} does not exist.")
     options = onnxruntime.SessionOptions()

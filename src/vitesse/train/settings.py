@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 
@@ -12,9 +13,11 @@ class TrainSettings:
 
     epochs: passes over the data; 0 for as many as make about `steps` updates, but no fewer than 10.
     batch: images a step over all processes. lr: the peak rate, for this batch; it rises from start_lr and falls to min_lr
-    along a cosine. optimizer: a name that timm knows. layer_decay: how much smaller the rate is from each layer to the one
+    along a cosine. drops: the shares of all steps at which the rate falls to a tenth, instead of the cosine and min_lr.
+    optimizer: a name that timm knows. layer_decay: how much smaller the rate is from each layer to the one
     before it, for tuning what was trained; 1 for one rate.
-    warmup: the share of all steps in which the rate rises. ema: decay of averaged weights, which are then what is
+    warmup: the share of all steps in which the rate rises; from 1 on their number, of which no more than a tenth of all
+    steps is taken. ema: decay of averaged weights, which are then what is
     evaluated and kept; 0 for none. clip: greatest gradient norm, 0 for none. accumulate: parts into which a batch is
     split to save memory. evaluate_every: epochs between two looks at the accuracy. frozen_statistics: batch normalization
     keeps the running statistics it has, as for tuning what was trained.
@@ -27,6 +30,7 @@ class TrainSettings:
     start_lr: float = 1e-6
     min_lr: float = 1e-6
     warmup: float = 0.1
+    drops: tuple[float, ...] = ()
     optimizer: str = "adamw"
     weight_decay: float = 0.05
     layer_decay: float = 1.0
@@ -48,7 +52,11 @@ class TrainSettings:
             "lr": (0 < self.lr < float("inf"), "a positive number"),
             "min_lr": (0 <= self.min_lr <= self.lr, "between 0 and lr"),
             "start_lr": (0 <= self.start_lr <= self.lr, "between 0 and lr"),
-            "warmup": (0 <= self.warmup < 1, "a share of the steps, from 0 to below 1"),
+            "warmup": (0 <= self.warmup < float("inf"), "a share of the steps below 1, or a number of steps from 1 on"),
+            "drops": (
+                all(a < b for a, b in pairwise((0.0, *self.drops, 1.0))),
+                "shares of the steps, between 0 and 1 and in order",
+            ),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1 (1: one rate for all layers)"),
             "clip": (self.clip >= 0, "at least 0 (0: no clipping)"),
@@ -66,3 +74,7 @@ class TrainSettings:
     def epochs_of(self, steps_per_epoch: int) -> int:
         """How many passes over data of so many batches this training makes."""
         return self.epochs or max(10, round(self.steps / steps_per_epoch))
+
+    def warmup_of(self, steps: int) -> int:
+        """In how many of all steps the rate rises."""
+        return min(int(self.warmup), steps // 10) if self.warmup >= 1 else int(self.warmup * steps)
