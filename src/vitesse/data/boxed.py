@@ -5,6 +5,7 @@ Notation: b pictures of a batch, n objects of the picture that has the most, (H,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -120,10 +121,13 @@ def outlines_to_masks(outlines: tuple[Any, ...], size: tuple[int, int]) -> Tenso
     """Polygons and run lengths as masks (n, h, w) bool. UsageError without pycocotools, which draws them."""
     coder = coco_tool("mask")
     masks = np.zeros((len(outlines), *size), np.bool_)
-    for place, outline in enumerate(outlines):
-        packed = isinstance(outline, dict) and isinstance(outline["counts"], str)
-        runs = outline if packed else coder.frPyObjects(outline, *size)
-        masks[place] = coder.decode(coder.merge(runs) if isinstance(runs, list) else runs)
+    with warnings.catch_warnings():
+        # Its arrays follow the protocol of NumPy 1, which NumPy 2 still takes, with a warning to its makers.
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
+        for place, outline in enumerate(outlines):
+            packed = isinstance(outline, dict) and isinstance(outline["counts"], str)
+            runs = outline if packed else coder.frPyObjects(outline, *size)
+            masks[place] = coder.decode(coder.merge(runs) if isinstance(runs, list) else runs)
     return torch.from_numpy(masks)
 
 

@@ -28,7 +28,7 @@ def make_shapes(folder: Path | str, *, count: int, side: int = 96, seed: int = 0
         name = f"{row:05d}.png"
         pictures.append({"id": row + 1, "file_name": name, "width": side, "height": side})
         generator = np.random.default_rng([seed, row])
-        picture = Image.fromarray(generator.integers(60, 196, (side, side, 3), dtype=np.uint8))
+        picture = Image.fromarray(generator.integers(96, 160, (side, side, 3), dtype=np.uint8))
         for kind, outline, colour in _objects(draws[row], side):
             ImageDraw.Draw(picture).polygon([tuple(corner) for corner in outline.tolist()], fill=colour)
             low, high = outline.min(0), outline.max(0)
@@ -58,7 +58,7 @@ def _objects(
     found: list[tuple[int, npt.NDArray[np.float64], tuple[int, int, int]]] = []
     places: list[tuple[float, float, float]] = []
     for kind, size, across, down, turn, red, green, blue in draws.tolist():
-        radius = side * (0.12 + 0.13 * size)
+        radius = side * (0.14 + 0.11 * size)
         x, y = (radius + place * (side - 2 * radius) for place in (across, down))
         if any((x - u) ** 2 + (y - v) ** 2 < (radius + other) ** 2 for u, v, other in places):
             continue

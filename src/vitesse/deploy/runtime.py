@@ -36,15 +36,17 @@ class OnnxRuntime:
     """An ONNX file in ONNX Runtime on the CPU.
 
     `metadata` is None for a file that Vitesse did not write; such a file can be run and timed, but nobody knows what
-    its input means. `threads` are those of one operation; None leaves it to the runtime. VitesseError where the file is
-    missing or damaged.
+    its input means. `detects`: whether it is a detector, whose answers `OnnxDetector` reads. `threads` are those of one
+    operation; None leaves it to the runtime. VitesseError where the file is missing or damaged.
     """
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         self.path = Path(path)
         self._session = session(self.path, threads)
+        words = self._session.get_modelmeta().custom_metadata_map
+        self.detects = "vitesse.detector" in words
         try:
-            self.metadata = Metadata.from_props(self._session.get_modelmeta().custom_metadata_map)
+            self.metadata = Metadata.from_props(words)
         except VitesseError as error:
             raise VitesseError(f"{self.path}: {error}") from error
         inputs = self._session.get_inputs()

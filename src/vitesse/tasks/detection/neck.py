@@ -33,7 +33,7 @@ class Trunk(nn.Module):
         self.network.load_state_dict({name: state[name] for name in self.network.state_dict()})
         self.frozen_statistics = frozen_statistics
         # Of several maps of one stride, as a plain ViT has, the last.
-        taps: list[dict[str, Any]] = self.network.feature_info  # type: ignore[assignment]
+        taps: list[dict[str, Any]] = self.network.feature_info
         last = {int(tap["reduction"]): place for place, tap in enumerate(taps)}
         fine = {stride: place for stride, place in last.items() if stride >= finest}
         self.strides, self.places = tuple(fine), tuple(fine.values())
@@ -67,7 +67,7 @@ class Neck(nn.Module):
 
     def __init__(self, widths: Sequence[int], strides: Sequence[int], *, levels: Sequence[int], width: int) -> None:
         super().__init__()
-        steps = _doublings(levels[0], strides[0]) if strides else None
+        steps = _doublings(levels[0], strides[0]) if strides and strides[0] <= levels[-1] else None
         if steps is None or any(_doublings(*pair) != 1 for pair in pairwise(strides)):
             raise UsageError(
                 f"The levels of the neck lie at strides {', '.join(map(str, levels))}, so the network's maps must lie at such "

@@ -74,4 +74,5 @@ def load(path: Path | str) -> Detector:
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise VitesseError(f"{file} does not hold the detector that it describes: {error}") from error
     detector.class_names = classes
-    return detector.eval()
+    detector.eval()
+    return detector
