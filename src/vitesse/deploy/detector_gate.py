@@ -56,7 +56,7 @@ def export_checked(
 
     tolerance: of scores, and of the corners of boxes as a share of the canvas. VitesseError where the file differs by more.
     """
-    laid = [laid_out(picture, preprocess) for picture in pictures]
+    laid = [laid_out(picture, preprocess, limits) for picture in pictures]
     with atomic_path(path) as draft:
         export_detector(candidates, draft, preprocess=preprocess, classes=classes, limits=limits)
         file = OnnxDetector(draft)

@@ -4,7 +4,7 @@ The file holds everything but what has no fixed size: it gives the likeliest can
 those with low scores and, of boxes of one class that overlap, all but the likeliest.
 
 Beside the table of `deploy.metadata`, whose preprocess says the size of the canvas and the colours, such a file has
-vitesse.detector  JSON: score, overlap, most: the reader's limits
+vitesse.detector  JSON: the `Limits` of the reader
 """
 
 from __future__ import annotations
@@ -33,9 +33,15 @@ OUTPUTS = ("boxes", "scores", "labels")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """score: the least that is reported. overlap: above it (intersection over union) the likelier box of a class stays
-    alone. most: detections of one picture."""
+    """How a file is fed and read.
 
+    shorter, longer: the side to which a picture's shorter one is brought, and what its longer one may not exceed; the canvas
+    may ask for less. score: the least that is reported. overlap: above it (intersection over union) the likelier box of a
+    class stays alone. most: detections of one picture.
+    """
+
+    shorter: int
+    longer: int
     score: float
     overlap: float
     most: int
@@ -80,7 +86,7 @@ class OnnxDetector:
 
     def detect(self, picture: Image.Image) -> Detections:
         """What is on a picture of any size."""
-        canvas, size = laid_out(picture, self.preprocess)
+        canvas, size = laid_out(picture, self.preprocess, self.limits)
         found = self.chosen(canvas[None], [size])[0]
         back = np.array([picture.width / size[1], picture.height / size[0]] * 2, np.float32)
         return Detections(boxes=found.boxes * back, scores=found.scores, labels=found.labels)
@@ -92,16 +98,19 @@ class OnnxDetector:
 
     def candidates(self, canvas: Floats) -> tuple[Floats, Floats, Ints]:
         """What the file itself gives: boxes (B, N, 4), scores (B, N), labels (B, N)."""
-        boxes, scores, labels = self._session.run(list(OUTPUTS), {"images": canvas})
+        try:
+            boxes, scores, labels = self._session.run(list(OUTPUTS), {"images": canvas})
+        except Exception as error:  # the runtime's errors share no other class
+            raise VitesseError(f"{self.path} cannot be run on images {canvas.shape}: {error}") from error
         return boxes, scores, labels
 
 
-def laid_out(picture: Image.Image, preprocess: Preprocess) -> tuple[Floats, tuple[int, int]]:
-    """A picture in the corner of the canvas, as large as it holds, beside it the mean colour: (C, H, W) in 0..1, and the
-    picture's height and width there."""
-    high, wide = preprocess.size
-    factor = min(high / picture.height, wide / picture.width)
-    size = max(1, int(picture.height * factor)), max(1, int(picture.width * factor))
+def laid_out(picture: Image.Image, preprocess: Preprocess, limits: Limits) -> tuple[Floats, tuple[int, int]]:
+    """A picture in the corner of the canvas, beside it the mean colour: (C, H, W) in 0..1, and the picture's height and
+    width there."""
+    sides, (high, wide) = (picture.height, picture.width), preprocess.size
+    factor = min(limits.shorter / min(sides), limits.longer / max(sides), high / sides[0], wide / sides[1])
+    size = max(1, int(sides[0] * factor)), max(1, int(sides[1] * factor))
     pixels = np.asarray(picture.convert("L" if preprocess.channels == 1 else "RGB"), np.float32) / np.float32(255)
     resized = _resized(pixels.reshape(picture.height, picture.width, -1), size)  # (h, w, C)
     canvas = np.broadcast_to(

@@ -150,7 +150,9 @@ class DetectorWork(Work):
                 crop=1.0,
             ),
             classes=detector.class_names,
-            limits=Limits(score=asked.detector.score, overlap=asked.detector.overlap, most=asked.detector.most),
+            limits=Limits(
+                **{name: getattr(asked.detector, name) for name in ("shorter", "longer", "score", "overlap", "most")}
+            ),
             network=network,
             pictures=[open_image(self.exam.images / name) for name in names],
             tolerance=asked.export.tolerance,

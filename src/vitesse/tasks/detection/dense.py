@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vitesse.errors import UsageError
 from vitesse.tasks.detection.anchors import Anchors
-from vitesse.tasks.detection.detector import RETINANET_STRIDES, Detector, RetinaNet
+from vitesse.tasks.detection.detector import Detector, RetinaNet
 
 
 class Candidates(nn.Module):
@@ -62,7 +62,7 @@ class Candidates(nn.Module):
 
 
 def candidates(detector: Detector, *, height: int, width: int) -> Candidates:
-    """The part of a detector that is exported, for pictures of this size, rounded up to what its levels share.
+    """The part of a detector that is exported, for pictures of this size, rounded up as the detector fills up pictures.
 
     UsageError for a Mask R-CNN, whose second stage works on as many boxes as the first one finds.
     """
@@ -71,8 +71,8 @@ def candidates(detector: Detector, *, height: int, width: int) -> Candidates:
             "A Mask R-CNN is not exported: its second stage works on as many boxes as the first one finds. Serve it with "
             "PyTorch, or train --detector retinanet."
         )
-    coarsest = RETINANET_STRIDES[-1]
-    size = -(-height // coarsest) * coarsest, -(-width // coarsest) * coarsest
+    step = detector.transform.size_divisible
+    size = -(-height // step) * step, -(-width // step) * step
     return Candidates(
         detector, size=size, channels=len(detector.transform.image_mean), most=detector.topk_candidates
     ).eval()

@@ -74,7 +74,7 @@ def with_backbone(
         "max_size": longer,
         "image_mean": list(mean if known is None else known.mean),
         "image_std": list(std if known is None else known.std),
-        "size_divisible": _PADDED_TO,
+        "size_divisible": max(_PADDED_TO, trunk.strides[0]),  # no less than a patch
         **options,
     }
     make = _retinanet if detector == "retinanet" else _mask_rcnn
