@@ -69,7 +69,7 @@ def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     (folder / "arch.json").write_text(to_json(ARCH))
     (folder / "settings.toml").write_text(
-        "[train]\nbatch = 16\nlr = 3e-3\nstart_lr = 1e-5\nclip = 1.0\nevaluate_every = 45\nwarmup = 0.05\ndrops = []\n"
+        "[train]\nbatch = 16\nlr = 3e-3\nstart_lr = 1e-5\nclip = 1.0\nevaluate_every = 45\nwarmup_steps = 5\ndrops = []\n"
         "[detector]\nwidth = 32\nshorter = 64\nlonger = 64\n[augment]\nflip = 0.0\n[data]\nworkers = 0\n"
     )
     command = [

@@ -16,8 +16,8 @@ class TrainSettings:
     along a cosine. drops: the shares of all steps at which the rate falls to a tenth, instead of the cosine and min_lr.
     optimizer: a name that timm knows. layer_decay: how much smaller the rate is from each layer to the one
     before it, for tuning what was trained; 1 for one rate.
-    warmup: the share of all steps in which the rate rises; from 1 on their number, of which no more than a tenth of all
-    steps is taken. ema: decay of averaged weights, which are then what is
+    warmup: the share of all steps in which the rate rises. warmup_steps: their number instead, of which no more than a tenth
+    of all steps is taken; 0 for the share. ema: decay of averaged weights, which are then what is
     evaluated and kept; 0 for none. clip: greatest gradient norm, 0 for none. accumulate: parts into which a batch is
     split to save memory. evaluate_every: epochs between two looks at the accuracy. frozen_statistics: batch normalization
     keeps the running statistics it has, as for tuning what was trained.
@@ -30,6 +30,7 @@ class TrainSettings:
     start_lr: float = 1e-6
     min_lr: float = 1e-6
     warmup: float = 0.1
+    warmup_steps: int = 0
     drops: tuple[float, ...] = ()
     optimizer: str = "adamw"
     weight_decay: float = 0.05
@@ -52,7 +53,8 @@ class TrainSettings:
             "lr": (0 < self.lr < float("inf"), "a positive number"),
             "min_lr": (0 <= self.min_lr <= self.lr, "between 0 and lr"),
             "start_lr": (0 <= self.start_lr <= self.lr, "between 0 and lr"),
-            "warmup": (0 <= self.warmup < float("inf"), "a share of the steps below 1, or a number of steps from 1 on"),
+            "warmup": (0 <= self.warmup < 1, "a share of the steps, from 0 to below 1"),
+            "warmup_steps": (self.warmup_steps >= 0, "at least 0 (0: by the share)"),
             "drops": (
                 all(a < b for a, b in pairwise((0.0, *self.drops, 1.0))),
                 "shares of the steps, between 0 and 1 and in order",
@@ -77,4 +79,4 @@ class TrainSettings:
 
     def warmup_of(self, steps: int) -> int:
         """In how many of all steps the rate rises."""
-        return min(int(self.warmup), steps // 10) if self.warmup >= 1 else int(self.warmup * steps)
+        return min(self.warmup_steps, steps // 10) if self.warmup_steps else int(self.warmup * steps)

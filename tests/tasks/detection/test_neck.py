@@ -61,7 +61,7 @@ def plain_vit() -> Network:
 
 
 def test_a_trunk_is_the_network_without_its_head(four_stages: Network) -> None:
-    trunk = Trunk(four_stages, finest=8, drop_path=0.0, frozen_statistics=True)
+    trunk = Trunk(four_stages, finest=8, drop_path=0.0, frozen_statistics=True).eval()
     images = torch.rand(1, 3, 96, 64)
     wanted = four_stages.forward_intermediates(images, intermediates_only=True)[1:]
     assert all(map(torch.equal, trunk(images), wanted))

@@ -38,7 +38,7 @@ class Trunk(nn.Module):
         fine = {stride: place for stride, place in last.items() if stride >= finest}
         self.strides, self.places = tuple(fine), tuple(fine.values())
         self.widths = tuple(int(taps[place]["num_chs"]) for place in self.places)
-        self.train(network.training)
+        self.train()  # as new modules are
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, C, H, W) to maps, finest first."""

@@ -51,7 +51,7 @@ def published_training() -> TrainSettings:
     """12 passes, 16 pictures a step, AdamW; the rate rises for 500 steps and falls to a tenth after 8 and 11 passes; batch
     normalization keeps the running statistics of the backbone's pretraining."""
     return TrainSettings(
-        epochs=12, batch=16, lr=1e-4, start_lr=1e-7, warmup=500, drops=(8 / 12, 11 / 12), weight_decay=0.05, clip=0.0,
+        epochs=12, batch=16, lr=1e-4, start_lr=1e-7, warmup_steps=500, drops=(8 / 12, 11 / 12), weight_decay=0.05, clip=0.0,
         evaluate_every=1, frozen_statistics=True,
     )  # fmt: skip
 
