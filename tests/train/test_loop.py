@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vitesse.errors import UsageError, VitesseError
 from vitesse.train import TrainSettings
 from vitesse.train.checkpoint import load_checkpoint
-from vitesse.train.loop import Losses, Task, split
+from vitesse.train.loop import Losses, Task, schedule, split
 
 Make = Callable[..., TrainSettings]
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -370,3 +370,30 @@ def test_statistics_that_are_frozen_stay(training, settings) -> None:
     training.checkpoint.unlink()
     moved = training.fit(settings(epochs=1), network=with_norm())
     assert not torch.equal(moved[1].running_mean, begun[1].running_mean)
+
+
+def test_drops_replace_the_cosine() -> None:
+    """To a tenth at each of the steps themselves; before them the rate rises in a line."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    settings = TrainSettings(lr=1.0, start_lr=0.001, warmup_steps=5, drops=(8 / 12, 11 / 12))
+    rates = []
+    plan = schedule(optimizer, settings, steps=120)
+    for step in range(120):
+        plan.step_update(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:5] == pytest.approx([0.001 + step * 0.999 / 5 for step in range(5)])
+    assert set(rates[5:80]) == {1.0}
+    assert rates[80:110] == pytest.approx([0.1] * 30)
+    assert rates[110:] == pytest.approx([0.01] * 10)
+
+
+@pytest.mark.parametrize(("number", "steps", "wanted"), [(0, 50, 5), (500, 88_000, 500), (500, 480, 48)])
+def test_a_warmup_is_a_share_or_a_number(number: int, steps: int, wanted: int) -> None:
+    assert TrainSettings(warmup=0.1, warmup_steps=number).warmup_of(steps) == wanted
+
+
+@pytest.mark.parametrize("drops", [(0.5, 0.5), (0.9, 0.8), (0.0,), (1.0,)])
+def test_drops_come_in_order(drops: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="drops must be shares of the steps"):
+        TrainSettings(drops=drops)

@@ -21,6 +21,7 @@ from vitesse.train import TrainSettings
         ("min_lr", 1.0),
         ("start_lr", -1.0),
         ("warmup", 1.0),
+        ("warmup_steps", -1),
         ("weight_decay", -0.1),
         ("layer_decay", 0.0),
         ("layer_decay", 1.1),

@@ -75,6 +75,13 @@ def test_features_are_maps_and_nothing_is_built_beyond_them() -> None:
     assert [name for name, p in features.named_parameters() if p.grad is None] == []
 
 
+def test_features_of_a_hierarchical_network_are_maps_of_images_of_any_size() -> None:
+    features = timm.create_model("vitesse_tiny_vit_5m_224", features_only=True, out_indices=(1, 2, 3))
+    assert (features.feature_info.channels(), features.feature_info.reduction()) == ([128, 160, 320], [8, 16, 32])
+    maps = features(torch.zeros(1, 3, 72, 104))  # rounded up, as convolutions of stride 2 do
+    assert [tuple(m.shape) for m in maps] == [(1, 128, 9, 13), (1, 160, 5, 7), (1, 320, 3, 4)]
+
+
 def test_features_of_a_hierarchical_network_are_those_of_its_stages() -> None:
     features = timm.create_model("vitesse_tiny_vit_5m_224", features_only=True, img_size=64)
     maps = features(torch.zeros(1, 3, 64, 64))

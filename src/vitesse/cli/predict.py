@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Say what is on images, by the exported file of a run.
+    """Say what is on images, by the exported file of a run; of a detector's, where it is.
 
     Examples:
       vitesse predict runs/digits seven.png
+      vitesse predict runs/detector street.jpg --top 10
       vitesse predict flowers.onnx garden/*.jpg --top 1 --json
     """
 
@@ -28,7 +29,7 @@ class Predict:
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
     """Image files."""
     top: int = 3
-    """How many classes to name for each image."""
+    """How many classes, or objects, to name for each image."""
     json: bool = False
     """Print the result as JSON, for another program."""
 
@@ -39,19 +40,52 @@ class Predict:
                 f"At least one image and one class are needed, but got {len(self.images)} images and --top {self.top}."
             )
         from vitesse.cli.console import result_json, result_table
+        from vitesse.deploy.onnx_runtime import OnnxRuntime
         from vitesse.deploy.opening import opened
 
-        runtime = opened(self.model)
+        runtime = opened(_file(self.model))
+        if isinstance(runtime, OnnxRuntime) and runtime.detects:
+            return _show_objects(runtime.path, self.images, top=self.top, as_json=self.json)
         found = [(str(image), _likeliest(runtime, image, self.top)) for image in self.images]
         if self.json:
-            result_json([{"image": image, "classes": classes} for image, classes in found])
-            return
+            return result_json([{"image": image, "classes": classes} for image, classes in found])
         rows = [
             ["" if place else image, guess["name"], f"{guess['probability']:.1%}"]
             for image, classes in found
             for place, guess in enumerate(classes)
         ]
-        result_table({"Image": "<", "Class": "<", "Probability": ">"}, rows)
+        return result_table({"Image": "<", "Class": "<", "Probability": ">"}, rows)
+
+
+def _file(model: Path) -> Path:
+    """A detector's file in a run, else the run itself."""
+    if not model.is_dir():
+        return model
+    detector = model / "detector.onnx"
+    return detector if detector.exists() else model
+
+
+def _show_objects(file: Path, images: tuple[Path, ...], *, top: int, as_json: bool) -> None:
+    """The objects on images, the likeliest first."""
+    from vitesse.cli.console import result_json, result_table
+    from vitesse.data import open_image
+    from vitesse.deploy.detector_onnx import OnnxDetector
+
+    detector = OnnxDetector(file)
+    told = []
+    for image in images:
+        found = detector.detect(open_image(image))
+        objects = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+        named = [{"name": detector.classes[label], "score": score, "box": box} for label, score, box in objects]
+        told.append((str(image), named[:top]))
+    if as_json:
+        return result_json([{"image": image, "objects": objects} for image, objects in told])
+    rows = [
+        ["" if place else image, one["name"], f"{one['score']:.1%}", " ".join(f"{side:.0f}" for side in one["box"])]
+        for image, objects in told
+        for place, one in enumerate(objects)
+    ]
+    return result_table({"Image": "<", "Class": "<", "Score": ">", "Box (x1 y1 x2 y2)": ">"}, rows)
 
 
 def _likeliest(runtime: FileRuntime, image: Path, top: int) -> list[dict[str, Any]]:

@@ -48,18 +48,23 @@ def run_verb(
 
     arguments: what `work` takes beside settings and folder.
     """
-    given = arguments or {}
-    settings = _settings(options, flags)
+    perform(options, _settings(options, flags), work=work, arguments=arguments or {})
+
+
+def perform(
+    options: RunOptions, settings: Any, *, work: Callable[..., dict[str, Any]], arguments: Mapping[str, Any]
+) -> None:
+    """The same with settings that are resolved, of whatever kind the work takes."""
     accelerator = processes()
     speaker = Speaker(silent=not accelerator.is_main_process)
     # One process holds the folder; the others look on, and so must wait until it is there.
     if accelerator.is_main_process:
-        folder = _opened(options, settings, given, device=str(accelerator.device))
+        folder = _opened(options, settings, arguments, device=str(accelerator.device))
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         folder = RunFolder(options.out)
     try:
-        found = work(settings, folder, voice=Voice(stage=speaker.stage, say=speaker.say), **given)
+        found = work(settings, folder, voice=Voice(stage=speaker.stage, say=speaker.say), **arguments)
         if accelerator.is_main_process:
             _conclude(folder.path, found, speaker, as_json=options.json)
     finally:
@@ -97,7 +102,7 @@ def _settings(options: RunOptions, flags: Mapping[str, object]) -> ShrinkSetting
     return load_settings(ShrinkSettings, file=options.settings, sets=options.set, flags=every, default=default)
 
 
-def _opened(options: RunOptions, settings: ShrinkSettings, given: Mapping[str, Any], *, device: str) -> RunFolder:
+def _opened(options: RunOptions, settings: Any, given: Mapping[str, Any], *, device: str) -> RunFolder:
     asked = {name: to_json(value) if isinstance(value, Backbone) else str(value) for name, value in given.items()}
     facts: dict[str, dict[str, Any]] = {
         "run": {**run_facts(type(options).__name__.lower(), seed=settings.seed), **asked},
@@ -119,6 +124,7 @@ def _conclude(folder: Path, found: Mapping[str, Any], speaker: Speaker, *, as_js
             f"The supernet lies in {folder}. Next: vitesse search {folder} --data ... --max-params ... --out ..."
         )
     if as_json:
-        files = {"model": folder / "model.safetensors", "onnx": folder / "model.onnx", "report": report}
+        kind, names = ("detector", ("params", "detection", "seconds")) if "detection" in found else ("model", RESULTS)
+        files = {"model": folder / f"{kind}.safetensors", "onnx": folder / f"{kind}.onnx", "report": report}
         places = {name: str(path) for name, path in files.items() if path.exists()}
-        result(json.dumps({name: found.get(name) for name in RESULTS} | places))
+        result(json.dumps({name: found.get(name) for name in names} | places))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitesse.deploy.metadata import Metadata
 from vitesse.deploy.quiet import quiet
@@ -32,19 +33,21 @@ def draft_onnx(
             f"One ONNX file holds at most 2 GB, but the network's weights take {weight / 1e9:.1f} GB. "
             "Export a smaller network."
         )
-    proto = _traced(network, metadata, opset, steps)
+    images, free = example(network, metadata, steps)
+    proto = traced(network, images, free, outputs=("logits",), opset=opset)
     used = next(int(entry.version) for entry in proto.opset_import if not entry.domain)
     if opset is not None and used != opset:  # the exporter takes another one and only mutters
         raise VitesseError(f"The network cannot be exported with opset {opset}, only with {used}. Ask for that one.")
     _store_once(proto)
-    _tidy(proto, metadata)
+    tidy(proto, metadata.to_props())
     path.write_bytes(proto.SerializeToString())
     return used
 
 
-def _traced(network: nn.Module, metadata: Metadata, opset: int | None, steps: int | None) -> Any:
-    """The network as an ONNX model proto, with a free batch size."""
-    images, free = example(network, metadata, steps)
+def traced(
+    network: nn.Module, images: Tensor, free: dict[int, Any], *, outputs: Sequence[str], opset: int | None = None
+) -> Any:
+    """A network as an ONNX model proto, traced with `images` (B, C, H, W) of which the dimensions in `free` may be others."""
     try:
         # Collecting garbage meanwhile takes a seventh of the time and frees nothing.
         with quiet(), no_collection(), torch.no_grad():
@@ -54,7 +57,7 @@ def _traced(network: nn.Module, metadata: Metadata, opset: int | None, steps: in
                 dynamo=True,
                 dynamic_shapes=(free,),
                 input_names=["images"],
-                output_names=["logits"],
+                output_names=list(outputs),
                 opset_version=opset,
                 verbose=False,
             )
@@ -81,7 +84,7 @@ def _store_once(proto: Any) -> None:
     proto.graph.initializer.extend(kept)
 
 
-def _tidy(proto: Any, metadata: Metadata) -> None:
+def tidy(proto: Any, props: Mapping[str, str]) -> None:
     """Attach our description; drop the exporter's, which holds source lines and paths of the machine it ran on.
 
     The shapes of inner values go too: the runtime infers them, and the quantizer stumbles over the exporter's.
@@ -91,5 +94,5 @@ def _tidy(proto: Any, metadata: Metadata) -> None:
         for item in part:
             del item.metadata_props[:]
             item.ClearField("doc_string")
-    for key, value in metadata.to_props().items():
+    for key, value in props.items():
         proto.metadata_props.add(key=key, value=value)

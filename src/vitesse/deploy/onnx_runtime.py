@@ -12,21 +12,24 @@ from vitesse.deploy.metadata import Metadata
 from vitesse.deploy.runtime import Images, Logits, Shape, check_images, require_file
 from vitesse.errors import VitesseError
 
+DETECTOR = "vitesse.detector"  # the entry of a file's description by which `OnnxDetector` reads it
+
 
 class OnnxRuntime:
     """An ONNX file in ONNX Runtime on the CPU.
 
     `metadata` is None for a file that Vitesse did not write; such a file can be run and timed, but nobody knows what
-    its input means. `threads` are those of one operation; None leaves it to the runtime. VitesseError where the file is
-    missing or damaged.
+    its input means. `detects`: whether it is a detector's, whose answers `OnnxDetector` reads. `threads` are those of one
+    operation; None leaves it to the runtime. VitesseError where the file is missing or damaged.
     """
 
     name: ClassVar[str] = "ONNX Runtime"
 
     def __init__(self, path: Path | str, *, threads: int | None = None) -> None:
         self.path = Path(path)
-        self._session = _session(self.path, threads)
-        self.metadata = Metadata.of_file(self.path, self._session.get_modelmeta().custom_metadata_map)
+        self._session = session(self.path, threads)
+        words = self._session.get_modelmeta().custom_metadata_map
+        self.metadata, self.detects = Metadata.of_file(self.path, words), DETECTOR in words
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
             found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
@@ -48,7 +51,8 @@ class OnnxRuntime:
         return lambda: self._session.run(self._outputs, feed)
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def session(path: Path, threads: int | None) -> Any:
+    """A session of ONNX Runtime on the CPU; VitesseError where the file is missing or damaged."""
     require_file(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only

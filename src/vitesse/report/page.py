@@ -19,6 +19,7 @@ from vitesse.report.summary import RunSummary
 from vitesse.runs.files import write_text
 
 TITLES = {
+    "detection": "Detection",
     "front": "Front",
     "architecture": "Architecture",
     "sharing": "Shared weights",
@@ -47,6 +48,7 @@ def page(summary: RunSummary) -> str:
     """The whole page as HTML."""
     front, curves = front_figure(summary), curve_figures(summary)
     parts = {
+        "detection": sections.detection(summary),
         "front": sections.front_section(summary, front),
         "architecture": sections.architecture(summary),
         "sharing": sharing(summary),

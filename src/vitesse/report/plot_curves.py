@@ -23,7 +23,7 @@ def _curve(stage: str, readings: Sequence[Reading]) -> Figure:
     each = max(1, math.ceil(len(told) / POINTS))
     scored = any(item.accuracy is not None for item in readings)
     data = [_losses(told, each=each, colour=colour), *([_accuracies(readings, colour=colour)] if scored else [])]
-    heads = {"loss": 0.95, "accuracy": 0.4} if scored else {"loss": 0.92}
+    heads = {"loss": 0.95, measure_of(readings): 0.4} if scored else {"loss": 0.92}
     layout = {
         **LAYOUT,
         "height": 360 if scored else 230,
@@ -56,7 +56,7 @@ def _accuracies(readings: Sequence[Reading], *, colour: str) -> Figure:
     scored = [item for item in readings if item.accuracy is not None]
     return {
         "type": "scatter",
-        "name": "accuracy",
+        "name": measure_of(readings),
         "mode": "lines+markers" if len(scored) <= 60 else "lines",
         "x": [item.step for item in scored],
         "y": [100 * item.accuracy for item in scored if item.accuracy is not None],
@@ -66,6 +66,11 @@ def _accuracies(readings: Sequence[Reading], *, colour: str) -> Figure:
         "customdata": [_at(item) for item in scored],
         "hovertemplate": "accuracy <b>%{y:.2f} %</b><br>%{customdata}<extra></extra>",
     }
+
+
+def measure_of(readings: Sequence[Reading]) -> str:
+    """What was evaluated."""
+    return next((item.measure for item in readings if item.accuracy is not None), "accuracy")
 
 
 def _head(words: str, *, top: float) -> Figure:

@@ -31,7 +31,16 @@ from vitesse.report.summary import (
 from vitesse.runs.files import read_json
 
 T = TypeVar("T")
-FILES = ("model.safetensors", "model.onnx", "arch.json", "run.toml", "metrics.jsonl", "study.db")
+FILES = (
+    "model.safetensors",
+    "model.onnx",
+    "detector.safetensors",
+    "detector.onnx",
+    "arch.json",
+    "run.toml",
+    "metrics.jsonl",
+    "study.db",
+)
 
 
 def read_summary(folder: Path | str) -> RunSummary:
@@ -55,6 +64,7 @@ def read_summary(folder: Path | str) -> RunSummary:
         data=_data(result),
         search=result.part("search").values,
         multiplex=result.part("multiplex").values,
+        detection=result.part("detection").values,
         candidates=tuple(_candidate(part) for part in _lines(path / "candidates.jsonl")),
         curves=_curves(path / "metrics.jsonl"),
         speed=_speed(_json(path, "speed.json")),
@@ -231,6 +241,8 @@ def _curves(path: Path) -> dict[str, tuple[Reading, ...]]:
             "epoch": part.get("epoch", int),
             **{key: _finite(part.number(key)) for key in ("loss", "lr", "accuracy")},
         }
+        if (precision := part.number("mAP")) is not None:
+            told |= {"accuracy": _finite(precision), "measure": "mAP"}
         readings[step] = replace(before, **{key: value for key, value in told.items() if value is not None})
     return {stage: tuple(readings[step] for step in sorted(readings)) for stage, readings in stages.items()}
 

@@ -15,11 +15,21 @@ def command_line(summary: RunSummary) -> str:
     """The commands that use the network from a shell."""
     folder = shlex.quote(summary.folder)
     lines = [f"vitesse predict {folder} photo.jpg", f"vitesse bench {folder}"]
+    if "detector.onnx" in summary.files:
+        return lines[0]
     return "\n".join(lines if "model.safetensors" in summary.files else [])
 
 
 def python(summary: RunSummary) -> str:
     """The network in PyTorch."""
+    if "detector.safetensors" in summary.files:
+        return (
+            "from torchvision.io import decode_image\n"
+            "from vitesse.tasks.detection import load\n\n"
+            f"detector = load({summary.folder!r})\n"
+            '(found,) = detector([decode_image("photo.jpg") / 255])  # boxes, labels and scores\n'
+            'names = [detector.class_names[label - detector.first_label] for label in found["labels"]]'
+        )
     if "model.safetensors" not in summary.files or summary.arch is None:
         return ""
     return (

@@ -127,7 +127,9 @@ def curves(summary: RunSummary, figures: dict[str, Figure]) -> Html:
         readings = summary.curves[stage]
         last = next((item for item in reversed(readings) if item.accuracy is not None), None)
         words = f"to step {readings[-1].step}"
-        words += f", last accuracy {percent(last.accuracy)}" if last is not None and last.accuracy is not None else ""
+        words += (
+            f", last {last.measure} {percent(last.accuracy)}" if last is not None and last.accuracy is not None else ""
+        )
         words += f"; each point is the mean of {figure['each']} readings" if figure["each"] > 1 else ""
         plot = tag("div", class_="plot", id=f"curve-{len(drawn)}", data_figure=f"curve-{len(drawn)}-figure")
         drawn.append(
@@ -135,8 +137,24 @@ def curves(summary: RunSummary, figures: dict[str, Figure]) -> Html:
         )
     if not drawn:
         return Html("")
-    note = tag("p", "Accuracies here are of the search part.", class_="note")
+    part = "search" if not summary.detection else "examined"
+    note = tag("p", f"Accuracies here are of the {part} part.", class_="note")
     return section("curves", "Training", note, tag("div", *drawn, class_="columns"), NO_SCRIPT)
+
+
+def detection(summary: RunSummary) -> Html:
+    """How well a detector finds boxes, and masks where it makes them."""
+    if not summary.detection:
+        return Html("")
+    told = {name: value for name, value in summary.detection.items() if isinstance(value, float)}
+    rows = [(name.replace("_", " "), percent(value)) for name, value in told.items()]
+    note = (
+        "As COCO defines them: mAP is the mean average precision over overlaps of 0.5 to 0.95, AP50 and AP75 are those at one "
+        "overlap; small is below 32 × 32 pixels, large above 96 × 96."
+    )
+    return section(
+        "detection", "Detection", tag("p", note, class_="note"), table(("", "precision"), rows, numbers=(1,))
+    )
 
 
 def speed(measured: Speed | None) -> Html:

@@ -39,13 +39,14 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """One line of a training log; `accuracy` from 0 to 1, only where it was evaluated."""
+    """One line of a training log; `accuracy` from 0 to 1, or another `measure`, only where it was evaluated."""
 
     step: int
     epoch: int | None
     loss: float | None
     lr: float | None
     accuracy: float | None
+    measure: str = "accuracy"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,6 +185,7 @@ class RunSummary:
     data: Data = field(default_factory=Data)
     search: Mapping[str, object] = field(default_factory=dict)
     multiplex: Mapping[str, object] = field(default_factory=dict)
+    detection: Mapping[str, object] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     curves: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
     speed: Speed | None = None

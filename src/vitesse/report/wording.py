@@ -96,6 +96,8 @@ def came_out(summary: RunSummary) -> str:
     ]
     if (score := accuracy(outcome)) is not None:
         parts.append(f"{score} right on the test part")
+    if isinstance(precision := summary.detection.get("mAP"), float):
+        parts.append(f"a mean average precision of {percent(precision)}")
     said = listed(parts)
     if said and teacher is not None and teacher.outcome.accuracy is not None:
         said += f" (teacher: {percent(teacher.outcome.accuracy)})"

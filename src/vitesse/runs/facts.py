@@ -21,6 +21,7 @@ LIBRARIES = (
     "onnxruntime",
     "numpy",
     "pillow",
+    "pycocotools",
 )
 
 

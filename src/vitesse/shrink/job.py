@@ -40,20 +40,12 @@ class Voice:
     say: Callable[[str], None]
 
 
-class Job:
-    """A run of `vitesse shrink` or of one of its parts. Data are read when they are first asked for, once."""
+class Work:
+    """A run of any kind: its folder, its stages, and how it speaks."""
 
-    def __init__(self, settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> None:
-        self.settings, self.folder, self.voice = settings, folder, voice
-        for train in (settings.teacher.train, settings.teacher.tune, settings.supernet.train, settings.finish):
-            require_optimizer(train.optimizer)  # now, not after the stages before
-        for runtime in (settings.export.runtime, *settings.export.runtimes):
-            require_runtime(runtime)
+    def __init__(self, folder: RunFolder, *, voice: Voice) -> None:
+        self.folder, self.voice = folder, voice
         self.accelerator: Accelerator = processes()
-        stored = settings.teacher.store
-        self.store = Stored(stored, smoothing=settings.mix.smoothing) if stored else None
-        # Set by a teacher or a student that brings its own; the views of a store are what they are.
-        self.preprocess: Preprocess | None = None if self.store is None else self.store.preprocess
 
     @property
     def main(self) -> bool:
@@ -75,6 +67,34 @@ class Job:
             self.accelerator.wait_for_everyone()
         found: dict[str, Any] = self.folder.outputs(stage)
         return found
+
+    def watched_fit(
+        self, network: nn.Module, settings: TrainSettings, *, task: Task, stage: str, progress: Progress
+    ) -> nn.Module:
+        """Train, with checkpoints and curves in the folder; returns what to keep, in evaluation mode."""
+        watch = Watch(say=self.voice.say, progress=progress)
+        curves = Curves(self.folder, stage)
+        if self.main:
+            watch = replace(watch, log=curves.log, rewind=curves.rewind)
+        kept = fit(network, settings, task=task, checkpoint=self.path(f"checkpoints/{stage}.pt"), watch=watch)
+        curves.close()
+        return kept.eval()
+
+
+class Job(Work):
+    """A run of `vitesse shrink` or of one of its parts. Data are read when they are first asked for, once."""
+
+    def __init__(self, settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> None:
+        super().__init__(folder, voice=voice)
+        self.settings = settings
+        for train in (settings.teacher.train, settings.teacher.tune, settings.supernet.train, settings.finish):
+            require_optimizer(train.optimizer)  # now, not after the stages before
+        for runtime in (settings.export.runtime, *settings.export.runtimes):
+            require_runtime(runtime)
+        stored = settings.teacher.store
+        self.store = Stored(stored, smoothing=settings.mix.smoothing) if stored else None
+        # Set by a teacher or a student that brings its own; the views of a store are what they are.
+        self.preprocess: Preprocess | None = None if self.store is None else self.store.preprocess
 
     @functools.cached_property
     def parts(self) -> Parts:
@@ -102,9 +122,7 @@ class Job:
 
     def scaled(self, train: TrainSettings, *, offset: int) -> TrainSettings:
         """A stage's training by the run's effort and seed; `offset` gives each stage a seed of its own."""
-        steps = max(1, round(train.steps * self.settings.effort))
-        epochs = max(1, round(train.epochs * self.settings.effort)) if train.epochs else 0
-        return replace(train, steps=steps, epochs=epochs, seed=self.settings.seed + 1000 * offset + train.seed)
+        return scaled(train, effort=self.settings.effort, seed=self.settings.seed + 1000 * offset)
 
     def train(
         self,
@@ -148,10 +166,11 @@ class Job:
             chance=0.0 if agreement else 1 / len(parts.classes),
             measure="agreement" if agreement else "accuracy",
         )
-        watch = Watch(say=self.voice.say, progress=progress)
-        curves = Curves(self.folder, stage)
-        if self.main:
-            watch = replace(watch, log=curves.log, rewind=curves.rewind)
-        kept = fit(network, settings, task=task, checkpoint=self.path(f"checkpoints/{stage}.pt"), watch=watch)
-        curves.close()
-        return kept.eval()
+        return self.watched_fit(network, settings, task=task, stage=stage, progress=progress)
+
+
+def scaled(train: TrainSettings, *, effort: float, seed: int) -> TrainSettings:
+    """A training made longer or shorter by `effort`, its seed counted from the run's."""
+    steps = max(1, round(train.steps * effort))
+    epochs = max(1, round(train.epochs * effort)) if train.epochs else 0
+    return replace(train, steps=steps, epochs=epochs, seed=seed + train.seed)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
 from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.scheduler.multistep_lr import MultiStepLRScheduler
+from timm.scheduler.scheduler import Scheduler
 from timm.utils.agc import adaptive_clip_grad
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
@@ -105,16 +107,7 @@ class _Run:
             layer_decay=settings.layer_decay if settings.layer_decay < 1 else None,
         )
         steps = settings.epochs_of(task.steps_per_epoch) * task.steps_per_epoch
-        warmup = int(settings.warmup * steps)
-        self.schedule = CosineLRScheduler(
-            self.optimizer,
-            t_initial=max(steps - warmup, 1),
-            lr_min=settings.min_lr,
-            warmup_t=warmup,
-            warmup_lr_init=settings.start_lr,
-            warmup_prefix=True,
-            t_in_epochs=False,
-        )
+        self.schedule = schedule(self.optimizer, settings, steps=steps)
         self.ema = ModelEmaV3(network, decay=settings.ema, use_warmup=True) if settings.ema else None
         self.steps, self.step = steps, 0
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
@@ -189,7 +182,7 @@ class _Run:
             self.kept.eval()
             self.accuracy = record[self.task.measure] = self.task.evaluate(self.kept)
             self._learning()
-            warm = self.step > max(self.settings.warmup, 0.2) * self.steps
+            warm = self.step > max(self.settings.warmup_of(self.steps), 0.2 * self.steps)
             if warm and self.accuracy <= 1.1 * self.task.chance:
                 self.watch.say(
                     f"NOTHING IS LEARNED: {self.task.measure} {self.accuracy:.1%} after {self.step} of {self.steps} steps is "
@@ -252,6 +245,18 @@ class _Run:
             "loss_sum": self.loss_sum,
             "accuracy": self.accuracy,
         }
+
+
+def schedule(optimizer: torch.optim.Optimizer, settings: TrainSettings, *, steps: int) -> Scheduler:
+    """The rate of every step: it rises, then falls along a cosine or, where there are drops, at each of them."""
+    warmup = settings.warmup_of(steps)
+    rising: dict[str, Any] = {"warmup_t": warmup, "warmup_lr_init": settings.start_lr, "t_in_epochs": False}
+    if settings.drops:
+        places = [round(share * steps) + 1 for share in settings.drops]  # timm counts one step ahead
+        return MultiStepLRScheduler(optimizer, decay_t=places, decay_rate=0.1, warmup_prefix=False, **rising)
+    return CosineLRScheduler(
+        optimizer, t_initial=max(steps - warmup, 1), lr_min=settings.min_lr, warmup_prefix=True, **rising
+    )
 
 
 def require_optimizer(name: str) -> None:

@@ -6,11 +6,14 @@ import ctypes
 import sys
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator as Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
@@ -70,3 +73,11 @@ def total(values: Iterable[float], accelerator: Accelerator) -> list[float]:
         torch.tensor(list(values), dtype=torch.float64, device=accelerator.device), reduction="sum"
     )
     return [float(value) for value in summed]
+
+
+def gathered(values: list[T], accelerator: Accelerator) -> list[T]:
+    """The values of all processes, in the order of the processes."""
+    if accelerator.num_processes == 1:
+        return values
+    found: list[T] = gather_object(values)
+    return found
