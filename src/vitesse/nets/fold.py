@@ -37,27 +37,39 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def _fold_norms(whole: nn.Module) -> None:
-    places = [
-        (holder, name, child)
-        for holder in whole.modules()
-        for name, child in holder.named_children()
-        if isinstance(child, Foldable)
-    ]
-    parts = {id(child): tuple(_parts(child)) for _, _, child in places}
-    users = Counter(part for layers in set(parts.values()) for part in layers)
+    # The layers of a convolution and its normalization, once for all blocks that share both.
+    innermost = {
+        tuple(_layers(module))
+        for module in whole.modules()
+        if isinstance(module, Foldable) and not any(isinstance(part, Foldable) for part in _parts(module))
+    }
+    users = Counter(layer for layers in innermost for layer in layers)
     made: dict[tuple[nn.Module, ...], nn.Module] = {}
-    for holder, name, child in places:
-        layers = parts[id(child)]
-        if all(users[layer] == 1 for layer in layers):
+
+    def replace(holder: nn.Module) -> None:
+        for name, child in list(holder.named_children()):
+            layers = tuple(_layers(child))
+            if not isinstance(child, Foldable) or any(users[layer] > 1 for layer in layers):
+                replace(child)
+                continue
             if layers not in made:
                 made[layers] = child.folded()
             setattr(holder, name, made[layers])
 
+    replace(whole)
+
 
 def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """The layers that a module holds or borrows."""
+    """What a module holds or borrows."""
     yield from module.children()
     yield from (part for part in vars(module).values() if isinstance(part, nn.Module))
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers within a module, its own and borrowed ones."""
+    for part in _parts(module):
+        inner = list(_layers(part))
+        yield from inner or [part]
 
 
 def _fold_scales(branches: list[Branch]) -> None:

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from vitesse.arch import CascadedAttention, Grid
 from vitesse.ops.convolution import ConvNorm, to_map, to_tokens
+from vitesse.ops.folding import scale_out
 from vitesse.ops.window_attention import OffsetBias, join, split
 
 
@@ -57,3 +58,29 @@ class CascadedHead(nn.Module):
         q, v = to_tokens(self.local(q)), to_tokens(self.value(on_map))
         scores = torch.baddbmm(bias, q, k.flatten(2), alpha=k.shape[1] ** -0.5)  # (B, T, T)
         return scores.softmax(-1) @ v
+
+    def folded(self) -> FoldedHead:
+        """The same in evaluation, with one convolution for q, k and v."""
+        return FoldedHead(self.query_key.folded(), self.value.folded(), self.local.folded())
+
+
+class FoldedHead(nn.Module):
+    """A `CascadedHead` as it is served: q, k and v by one convolution, the scores' scale within the queries' own."""
+
+    @torch.no_grad()
+    def __init__(self, query_key: nn.Conv2d, value: nn.Conv2d, local: nn.Conv2d) -> None:
+        super().__init__()
+        key_dim, lane = local.out_channels, value.out_channels
+        self.sizes = [key_dim, key_dim, lane]
+        self.qkv = nn.Conv2d(value.in_channels, sum(self.sizes), 1).to(value.weight)
+        self.qkv.weight.copy_(torch.cat([query_key.weight, value.weight]))
+        assert query_key.bias is not None and value.bias is not None and self.qkv.bias is not None
+        self.qkv.bias.copy_(torch.cat([query_key.bias, value.bias]))
+        self.local = local
+        scale_out(local, torch.full((key_dim,), key_dim**-0.5))
+
+    def forward(self, x: Tensor, window: Grid, bias: Tensor) -> Tensor:
+        """As of `CascadedHead`."""
+        q, k, v = self.qkv(to_map(x, window)).split(self.sizes, 1)
+        scores = torch.baddbmm(bias, to_tokens(self.local(q)), k.flatten(2))  # (B, T, T)
+        return scores.softmax(-1) @ to_tokens(v)
