@@ -5,8 +5,8 @@
 `ways`: on the digits a student of some 30,000 parameters learns from the labels alone, from a live teacher, and from a
 store of all of that teacher's logits; same steps, same views of equal strength; mean and deviation over the seeds.
 
-`digits`, `thousand`: the same student with stores of K classes, with their sizes. The thousand classes are numbers of three
-real digits side by side, made by this script; every digit is of a part of its own, so that the test shows new ones.
+`digits`, `thousand`: the same student with stores of K classes, with their sizes. The thousand classes are patterns that this
+script makes: fifty families of twenty, members of a family being alike, shown with noise and in other lights.
 Temperature 1 throughout, so that stores of different K are told alike.
 """
 
@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from showing import Row, conditions, end, options, quiet_job, show
-from sklearn.datasets import load_digits
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stage, cost
-from vitesse.data import DataSettings
+from vitesse.data import Augment, DataSettings
 from vitesse.distill.store.making import store_size
 from vitesse.distill.store.writing import TeacherFacts, plan, write
 from vitesse.nets import Network
@@ -39,54 +38,50 @@ from vitesse.train.loop import Progress
 from vitesse.train.settings import TrainSettings
 
 TOLD = DistillSettings(temperature=1.0)
+SEEN = Augment.digits()  # a mirror image, or one without a part, may be of another class
 
 
 class Task:
     """Images with a teacher and a student of theirs, and how long each learns."""
 
-    def __init__(
-        self, source: str, *, classes: int, image: tuple[int, int], epochs: tuple[int, int], batch: int
-    ) -> None:
-        self.source, self.epochs, self.batch = source, epochs, batch
+    def __init__(self, source: str, *, classes: int, image: int, epochs: tuple[int, int], batch: int) -> None:
+        self.source, self.image, self.epochs, self.batch = source, image, epochs, batch
         self.teacher = vit(image, classes, dim=96, depth=6, heads=3)
         self.student = vit(image, classes, dim=32, depth=4, heads=2)
 
     def settings(self, seed: int, *, epochs: int, **changes: Any) -> ShrinkSettings:
         """Those of a training of so many epochs."""
         train = TrainSettings(epochs=epochs, batch=self.batch, lr=2e-3, ema=0.99, evaluate_every=1000)
-        # Three digits side by side keep their shape: no size, which would make them square.
-        data = DataSettings(source=self.source, workers=1)
-        return ShrinkSettings(seed=seed, data=data, finish=train, distill=TOLD, **changes)
+        data = DataSettings(source=self.source, size=self.image, workers=1)
+        return ShrinkSettings(seed=seed, data=data, augment=SEEN, finish=train, distill=TOLD, **changes)
 
 
-def vit(image: tuple[int, int], classes: int, *, dim: int, depth: int, heads: int) -> Backbone:
-    """A plain ViT for small grey images."""
+def vit(image: int, classes: int, *, dim: int, depth: int, heads: int) -> Backbone:
+    """A plain ViT of sixteen tokens for small grey images."""
     block = Block(Attention(heads=heads, head_dim=dim // heads), MLP(ratio=2.0))
-    stem = PatchEmbed(image=image, patch=(2, 2) if image == (8, 8) else (4, 4), channels=1)
+    stem = PatchEmbed(image=(image, image), patch=(image // 4, image // 4), channels=1)
     return Backbone(
         stem=stem, stages=(Stage(dim=dim, depth=depth, block=block),), head=Head(classes=classes, pool="mean")
     )
 
 
-def make_numbers(folder: Path, *, each: int) -> None:
-    """Numbers 000 to 999 of three digits, 24 x 24 with a margin: `each` to learn from, a fifth of it to look at and to test."""
-    digits = load_digits()
+def make_patterns(folder: Path, *, each: int) -> None:
+    """A thousand smooth patterns of 16 x 16 in fifty families: `each` images to learn from, a fifth of it to look at and test."""
     rng = np.random.default_rng(0)
-    groups = np.arange(len(digits.target)) % 5  # digits of the parts are never the same
-    for part, own, count in (
-        ("train", (0, 1, 2), each),
-        ("val", (3,), max(1, each // 5)),
-        ("test", (4,), max(1, each // 5)),
-    ):
-        pools = [np.flatnonzero((digits.target == kind) & np.isin(groups, own)) for kind in range(10)]
-        for number in range(1000):
-            name = f"{number:03d}"
-            place = folder / part / name
-            place.mkdir(parents=True, exist_ok=True)
+
+    def smooth(count: int, side: int) -> np.ndarray:
+        """Random fields (count, 16, 16) with details of 16 / side pixels."""
+        coarse = rng.normal(size=(count, side, side)).astype(np.float32)
+        return np.stack([np.asarray(Image.fromarray(one).resize((16, 16), Image.Resampling.BICUBIC)) for one in coarse])
+
+    patterns = np.repeat(smooth(50, 4), 20, 0) + 0.5 * smooth(1000, 6)
+    for part, count in (("train", each), ("val", max(1, each // 5)), ("test", max(1, each // 5))):
+        for kind, pattern in enumerate(patterns):
+            place = folder / part / f"{kind:03d}"
+            place.mkdir(parents=True)
             for copy in range(count):
-                row = np.concatenate([digits.images[rng.choice(pools[int(digit)])] for digit in name], 1)  # (8, 24)
-                pixels = np.pad((row * 255 / 16).astype(np.uint8), ((8, 8), (0, 0)))
-                Image.fromarray(pixels).save(place / f"{copy}.png")
+                seen = rng.uniform(0.8, 1.2) * pattern + rng.normal(0, 0.6, pattern.shape)
+                Image.fromarray((128 + 45 * seen).clip(0, 255).astype(np.uint8)).save(place / f"{copy}.png")
 
 
 def learned(job: Job, arch: Backbone, teacher: Network | None, progress: Progress) -> dict[str, Any]:
@@ -153,7 +148,7 @@ def _mean(values: list[float]) -> Row:
 def main() -> None:
     args, before = options(__doc__, folder=True, more={"seeds": {"type": int, "default": 5}}), conditions()
     seeds = range(2 if args.quick else args.seeds)
-    digits = Task("digits", classes=10, image=(8, 8), epochs=(2, 1) if args.quick else (56, 33), batch=64)
+    digits = Task("digits", classes=10, image=8, epochs=(2, 1) if args.quick else (56, 33), batch=64)
     results: dict[str, Any] = {}
 
     def teach(task: Task, name: str) -> Network:
@@ -167,10 +162,10 @@ def main() -> None:
     teacher = teach(digits, "digits")
     results["ways"] = by_ways(digits, teacher, args.out / "digits", seeds=seeds)
     results["digits"] = by_top(digits, teacher, args.out / "digits", tops=(1, 2, 3, 5, 10), seeds=seeds[:3])
-    numbers = args.out / "numbers"
-    if not numbers.exists():
-        make_numbers(numbers, each=2 if args.quick else 12)
-    thousand = Task(str(numbers), classes=1000, image=(32, 32), epochs=(1, 1) if args.quick else (30, 12), batch=128)
+    patterns = args.out / "patterns"
+    if not patterns.exists():
+        make_patterns(patterns, each=2 if args.quick else 12)
+    thousand = Task(str(patterns), classes=1000, image=16, epochs=(1, 1) if args.quick else (30, 20), batch=128)
     teacher = teach(thousand, "thousand")
     tops = (1, 10, 100, 1000)
     results["thousand"] = by_top(thousand, teacher, args.out / "thousand", tops=tops, seeds=seeds[:1])
