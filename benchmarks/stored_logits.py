@@ -66,7 +66,7 @@ def vit(image: int, classes: int, *, dim: int, depth: int, heads: int) -> Backbo
 
 
 def make_patterns(folder: Path, *, each: int) -> None:
-    """A thousand smooth patterns of 16 x 16 in fifty families: `each` images to learn from, a fifth of it to look at and test."""
+    """A thousand patterns of 16 x 16 in fifty families: `each` images to learn from, a fifth as many to look at and to test."""
     rng = np.random.default_rng(0)
 
     def smooth(count: int, side: int) -> np.ndarray:
