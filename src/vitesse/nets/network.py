@@ -52,7 +52,7 @@ def make_block(
     stage: int, position: int, block: Block, dim: int, drop_path: float, lender: Lender | None = None
 ) -> nn.Module:
     """The branches of one block, in order."""
-    branches = [Branch(value, dim, drop_path=drop_path) for value in block.branches]
+    branches = [Branch(value.at(position), dim, drop_path=drop_path) for value in block.branches]
     if lender is not None:
         for branch, source in zip(branches, lender.module.children(), strict=True):
             assert isinstance(source, Branch)
@@ -232,9 +232,9 @@ class Network(nn.Module):
         self.grad_checkpointing = enable
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that are no matrices of a layer: extra tokens, absolute positions, tables of biases."""
-        tables = {name for name, _ in self.named_parameters() if name.endswith(".offset_bias")}
-        return {"stem.tokens", "stem.position"} | tables
+        """Parameters that are no matrices of a layer: extra tokens, absolute positions, biases of offsets and factors."""
+        small = (".offset_bias", ".cosine.log_factor", ".position.fc1.weight", ".position.fc2.weight")
+        return {"stem.tokens", "stem.position"} | {name for name, _ in self.named_parameters() if name.endswith(small)}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers by depth, for layer-wise learning rates (timm's convention)."""

@@ -18,7 +18,19 @@ from vitesse.errors import VitesseError
 CENTRED = frozenset({"reach", "kernel"})
 # Axes of these kinds mean something entry by entry: they cannot be cut at all.
 FIXED = frozenset(
-    {"two", "three", "groups", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"}
+    {
+        "two",
+        "three",
+        "four",
+        "groups",
+        "table",
+        "tokens",
+        "positions",
+        "channels",
+        "patch_height",
+        "patch_width",
+        "classes",
+    }
 )
 
 
