@@ -218,7 +218,7 @@ def plain(images: Tensor, state: dict[str, Tensor], config: dict[str, Any], read
 
 
 def attention(x, name, heads, window, odd, always, mixes, linear, state, scale):
-    batch, rows, columns, width = x.shape
+    _, rows, columns, width = x.shape
     step = window // 2
     if min(rows, columns) <= window:
         window, step = min(rows, columns), 0

@@ -60,7 +60,8 @@ class ShiftedWindowSelfAttention(nn.Module):
             return attend_mixed(q, k, v, part, self.mix, position=tables, bias=bias, mask=mask)
         if tables is not None:
             each = None if mask is None else mask.repeat(len(q) // len(mask), 1, 1)[:, None]
-            return tables.attend(q, k, v, part, mask=each)
+            out: Tensor = tables.attend(q, k, v, part, mask=each)
+            return out
         if bias is None and mask is None:
             return functional.scaled_dot_product_attention(q, k, v)
         if mask is not None:
@@ -92,7 +93,8 @@ class CosineFactor(nn.Module):
     def forward(self, q: Tensor) -> Tensor:
         """(B, heads, T, head_dim) to the same."""
         factor = self.log_factor.clamp(max=LARGEST).exp() * q.shape[-1] ** 0.5
-        return functional.normalize(q, dim=-1) * factor[:, None, None]
+        scaled: Tensor = functional.normalize(q, dim=-1) * factor[:, None, None]
+        return scaled
 
 
 class SignedOffsets(nn.Module):

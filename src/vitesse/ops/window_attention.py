@@ -58,7 +58,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     if bias.ndim == 4:
         # As if each window had heads of its own: so nothing as large as the scores is made for each image.
         q, k, v = (x.unflatten(0, (-1, len(bias))).flatten(1, 2) for x in (q, k, v))
-        return attend(q, k, v, bias.flatten(0, 1)).unflatten(1, bias.shape[:2]).flatten(0, 1)
+        found: Tensor = attend(q, k, v, bias.flatten(0, 1)).unflatten(1, bias.shape[:2]).flatten(0, 1)
+        return found
     if bias.requires_grad and bias.device.type == "cpu":
         # No fused kernel of the CPU gives the bias a gradient, and what stands in for one guards against rows of -inf.
         attended: Tensor = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias).softmax(-1) @ v

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import singledispatch
 
-from vitesse.arch import MLP, Attention, Backbone, CascadedAttention, ConvMLP, LocalConv, MBConv, Stage, WindowAttention
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    CascadedAttention,
+    ConvMLP,
+    LocalConv,
+    MBConv,
+    ShiftedWindowAttention,
+    Stage,
+    WindowAttention,
+)
 from vitesse.report.summary import CostName, Outcome, RunSummary
 
 COST_NAMES: dict[CostName, str] = {
@@ -136,8 +147,9 @@ def _(branch: Attention) -> tuple[str, str]:
     return "heads", f"{branch.heads}{'' if branch.mix is None else ' mixed'}"
 
 
-@told.register
-def _(branch: WindowAttention) -> tuple[str, str]:
+@told.register(ShiftedWindowAttention)
+@told.register(WindowAttention)
+def _(branch: ShiftedWindowAttention | WindowAttention) -> tuple[str, str]:
     return "heads in windows", f"{branch.heads}/{branch.window}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import MLP, Attention, Backbone, Block, HeadMix, LocalMix, Operation, cost
+from vitesse.arch import MLP, Attention, Backbone, Block, HeadMix, LocalMix, Operation, ShiftedWindowAttention, cost
 from vitesse.errors import UsageError
 from vitesse.measure.drift import Drift, drift
 from vitesse.nets import Network, build
@@ -56,7 +56,7 @@ def _mixed(block: Block, mix: str, kernel: int) -> Block:
         if isinstance(branch, MLP) and local:
             branches.append(LocalMix(kernel=kernel, norm=branch.norm))
             local = False
-        if isinstance(branch, Attention) and branch.mix is None and mix in ("heads", "both"):
+        if isinstance(branch, (Attention, ShiftedWindowAttention)) and branch.mix is None and mix in ("heads", "both"):
             branches.append(replace(branch, mix=HeadMix()))
         else:
             branches.append(branch)

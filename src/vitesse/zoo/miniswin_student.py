@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ class Features(NamedTuple):
     scaled, and what the layer leaves, (B, N, C)."""
 
     logits: Tensor
-    qkv: list[tuple[Tensor, Tensor, Tensor]]
+    qkv: list[tuple[Tensor, ...]]
     hidden: list[Tensor]
 
 
@@ -66,7 +67,7 @@ class MiniSwinStudent(nn.Module):
     def _factor(self, s: int) -> float:
         attention = self.network.arch.stages[s].blocks[0].branches[0]
         assert isinstance(attention, ShiftedWindowAttention)
-        return (self.scale or 1.0) * attention.head_dim**0.5
+        return (self.scale or 1.0) * math.sqrt(attention.head_dim)
 
     def _end(self, s: int, b: int) -> Site:
         return Site(f"stages.{s}.blocks.{b}.{len(self.network.arch.stages[s].blocks[b].branches) - 1}")

@@ -125,10 +125,11 @@ def _mini_swin(
 ) -> Backbone:
     plain = _swin(dim, depths, window, classes, image)
     stages = []
-    for stage, share in zip(plain.stages, shares, strict=True):
-        attention, mlp = stage.blocks[0].branches
-        mixed = replace(attention, mix=HeadMix(bias=True), always_masked=True)
-        stages.append(replace(stage, block=Block(mixed, LocalTransform(), mlp), share=share, own=("norm",)))
+    for stage, grid, share in zip(plain.stages, plain.grids, shares, strict=True):
+        attention = window_on(
+            window, grid, heads=stage.dim // 32, head_dim=32, mix=HeadMix(bias=True), always_masked=True
+        )
+        stages.append(replace(stage, block=mini_swin_block(attention, ratio=4.0), share=share, own=("norm",)))
     return replace(plain, stages=tuple(stages))
 
 
@@ -172,6 +173,12 @@ def window_on(window: int, grid: Grid, **fields: Any) -> ShiftedWindowAttention:
 def swin_block(attention: ShiftedWindowAttention, *, ratio: float, norm: LayerNorm = NORM) -> Block:
     """Attention and MLP, each with a norm before it."""
     return Block(replace(attention, norm=norm), MLP(ratio=ratio, norm=norm))
+
+
+def mini_swin_block(attention: ShiftedWindowAttention, *, ratio: float, norm: LayerNorm = NORM) -> Block:
+    """The same with the transformation of Mini-Swin between the two; its convolution has a bias where q, k, v have."""
+    first, mlp = swin_block(attention, ratio=ratio, norm=norm).branches
+    return Block(first, LocalTransform(inner_norm=norm, bias=bool(attention.bias)), mlp)
 
 
 def swin_v2_block(attention: ShiftedWindowAttention, *, ratio: float) -> Block:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from vitesse.arch import Backbone, Block, HeadMix, LayerNorm, LocalTransform, PatchEmbed
+from vitesse.arch import Backbone, HeadMix, LayerNorm, PatchEmbed
 from vitesse.errors import VitesseError
 from vitesse.zoo.autoformer import exact_ratio
 from vitesse.zoo.minideit_settings import layer_norm, pair
-from vitesse.zoo.swin import grids, swin, swin_block, window_on
+from vitesse.zoo.swin import grids, mini_swin_block, swin, swin_block, window_on
 
 # Settings of training that change no output of a trained network.
 _TRAINING = frozenset({"drop_rate", "attn_drop_rate", "use_checkpoint"})
@@ -122,10 +122,10 @@ class MiniSwinSettings(SwinSettings):
     mlp_ratio: float = 4.0
     separate_layer_num_list: tuple[int, ...] = (1, 1, 2, 1)
     is_sep_layernorm: bool = False
-    is_transform_FFN: bool = False
+    is_transform_FFN: bool = False  # noqa: N815 - as published
     is_transform_heads: bool = False
     is_student: bool = False
-    fit_size_C: int = 128
+    fit_size_C: int = 128  # noqa: N815 - as published
 
     def __post_init__(self) -> None:
         self.require_lengths(num_heads=self.num_heads, separate_layer_num_list=self.separate_layer_num_list)
@@ -166,9 +166,8 @@ class MiniSwinSettings(SwinSettings):
                 mix=HeadMix(bias=True) if self.is_transform_heads else None,
                 always_masked=True,
             )
-            first, mlp = swin_block(attention, ratio=exact_ratio(self.mlp_ratio, dim), norm=self.norm).branches
-            local = LocalTransform(bias=self.qkv_bias, inner_norm=self.norm)
-            blocks.append(Block(first, local, mlp) if self.is_transform_FFN else Block(first, mlp))
+            made = mini_swin_block if self.is_transform_FFN else swin_block
+            blocks.append(made(attention, ratio=exact_ratio(self.mlp_ratio, dim), norm=self.norm))
         # What is left where the groups do not divide the depth is dropped, as published.
         depths = [share * groups for share, groups in zip(self.shares, self.separate_layer_num_list, strict=True)]
         return swin(

@@ -52,7 +52,7 @@ _TOKENS = {"class": "cls_token", "distillation": "dist_token", "register": "reg_
 
 
 def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
-    """The network of a timm VisionTransformer, TinyViT, EfficientViT (MSRA), Swin or SwinV2, with its weights and its preprocessing.
+    """The network of a timm VisionTransformer, TinyViT, EfficientViT (MSRA), Swin or SwinV2, with weights and preprocessing.
 
     `model` is a model or a name, whose pretrained weights are loaded unless `pretrained` is False. Stochastic depth is
     carried over, dropout is not. VitesseError for an unknown name (with the closest ones), for a model of another kind,
@@ -69,7 +69,8 @@ def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
     if not isinstance(model, VisionTransformer) or type(model) not in (VisionTransformer, VisionTransformerDistilled):
         raise VitesseError(
             f"{name} is a {type(model).__name__}, but only timm's plain VisionTransformer (vit_*, deit_*, deit3_*), "
-            "TinyVit, EfficientVitMsra, SwinTransformer and SwinTransformerV2 can be taken over. As a teacher it can be used as it is."
+            "TinyVit, EfficientVitMsra, SwinTransformer and SwinTransformerV2 can be taken over. "
+            "As a teacher it can be used as it is."
         )
     arch = arch_of(model, name)
     rates = [float(getattr(block.drop_path1, "drop_prob", 0.0) or 0.0) for block in model.blocks]

@@ -47,7 +47,7 @@ def swin_arch(model: Swin, name: str, image: tuple[int, int]) -> Backbone:
         raise VitesseError(
             f"{name} has the pooling {pool!r}, for which Vitesse has no value. Choose global_pool='avg'."
         )
-    embed = model.patch_embed
+    embed: Any = model.patch_embed
     try:
         stem = PatchEmbed(
             image=tuple(embed.img_size or image),
@@ -82,7 +82,7 @@ def _stage(stage: Any, name: str) -> Stage:
 
 def _block(block: Any, position: int, name: str) -> Block:
     attn, v2 = block.attn, hasattr(block.attn, "cpb_mlp")
-    window, (down, right) = attn.window_size, block.shift_size
+    window = attn.window_size
     if window[0] != window[1] or block.always_partition:
         raise VitesseError(
             f"{name} has windows of {window} or partitions every map (always_partition), but Vitesse has square windows, "
