@@ -26,7 +26,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def made(grid: Grid = Grid(6, 9), **changes: Any) -> tuple[ShiftedWindowSelfAttention, Tensor]:
+MAP = Grid(6, 9)
+
+
+def made(grid: Grid = MAP, **changes: Any) -> tuple[ShiftedWindowSelfAttention, Tensor]:
     torch.manual_seed(0)
     value = ShiftedWindowAttention(**{"heads": 2, "head_dim": 4, "window": 3, "shift": True} | changes)
     module = ShiftedWindowSelfAttention(value, 6).double()

@@ -12,6 +12,8 @@ from vitesse.arch.operation import Grid, LayerNorm, Operation, Role, Table
 from vitesse.arch.position import ImageRelativePosition
 from vitesse.arch.window_position import ContinuousPosition, OffsetTable
 
+TABLE = OffsetTable()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShiftedWindowAttention(Operation):
@@ -37,7 +39,7 @@ class ShiftedWindowAttention(Operation):
     shift: bool | Literal["odd"] = "odd"
     bias: bool | Literal["qv"] = True
     cosine: bool = False
-    position: OffsetTable | ContinuousPosition | ImageRelativePosition | None = OffsetTable()
+    position: OffsetTable | ContinuousPosition | ImageRelativePosition | None = TABLE
     mix: HeadMix | None = None
     always_masked: bool = field(default=False, metadata=QUIET)
     post_norm: bool = field(default=False, metadata=QUIET)
