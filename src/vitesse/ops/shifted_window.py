@@ -109,7 +109,7 @@ class SignedOffsets(nn.Module):
     def forward(self, part: Grid) -> Tensor:
         """What is added to the scores of the T tokens of a window, no larger than the full one: (heads, T, T)."""
         places = signed_places(part, Grid(self.window, self.window), self.offset_bias.device)
-        return self.offset_bias.index_select(1, places.flatten()).view(-1, *places.shape)
+        return _spread(self.offset_bias, places)
 
 
 class ContinuousOffsets(nn.Module):
@@ -127,7 +127,7 @@ class ContinuousOffsets(nn.Module):
         offsets = log_offsets(part, self.longest, weight.device).to(weight.dtype)  # (offsets, 2)
         table = 16 * self.fc2(functional.relu(self.fc1(offsets))).sigmoid()  # (offsets, heads)
         places = signed_places(part, part, weight.device)
-        return table.T.index_select(1, places.flatten()).view(-1, *places.shape)
+        return _spread(table.T, places)
 
 
 def _position(value: ShiftedWindowAttention) -> SignedOffsets | ContinuousOffsets | ImagePositionTables | None:
@@ -141,9 +141,15 @@ def _position(value: ShiftedWindowAttention) -> SignedOffsets | ContinuousOffset
     return None
 
 
+def _spread(table: Tensor, places: Tensor) -> Tensor:
+    """The entries (heads, entries) at the places (T, T): (heads, T, T)."""
+    return table.index_select(1, places.flatten()).view(-1, *places.shape)
+
+
 def _rolled(x: Tensor, grid: Grid, down: int, right: int) -> Tensor:
     """The tokens (B, N, C) moved on the map, which is a ring in both directions."""
-    return x.unflatten(1, (grid.rows, grid.columns)).roll((down, right), (1, 2)).flatten(1, 2)
+    on_map: Tensor = x.unflatten(1, (grid.rows, grid.columns))
+    return on_map.roll((down, right), (1, 2)).flatten(1, 2)
 
 
 @kept
