@@ -147,10 +147,15 @@ def _(branch: Attention) -> tuple[str, str]:
     return "heads", f"{branch.heads}{'' if branch.mix is None else ' mixed'}"
 
 
-@told.register(ShiftedWindowAttention)
-@told.register(WindowAttention)
-def _(branch: ShiftedWindowAttention | WindowAttention) -> tuple[str, str]:
+@told.register
+def _(branch: WindowAttention) -> tuple[str, str]:
     return "heads in windows", f"{branch.heads}/{branch.window}"
+
+
+@told.register
+def _(branch: ShiftedWindowAttention) -> tuple[str, str]:
+    mixed = "" if branch.mix is None else " mixed"
+    return "heads in shifted windows", f"{branch.heads}/{branch.window}{mixed}"
 
 
 @told.register

@@ -137,7 +137,7 @@ class _Start:
         with contextlib.ExitStack() as stack:
             for name, users in sharers(self.arch).items():
                 module = modules.get(name.removesuffix(".weight"))
-                if not name.endswith(".weight") or not isinstance(module, nn.Linear):
+                if not name.endswith(".weight") or type(module) is not nn.Linear:
                     continue
                 fit = fits[name] = LayerFit.like(module.weight, module.bias)
                 layers[name] = module
@@ -180,7 +180,7 @@ def _renamed(plain: Network, arch: Backbone) -> dict[str, Tensor]:
 def _new_name(name: str, old: Backbone, new: Backbone) -> str:
     """The name in `new` of what `old` names so: the branches that `new` has besides move the others on."""
     parts = name.split(".")
-    if parts[0] != "stages" or len(parts) < 5:
+    if parts[0] != "stages" or parts[2:3] != ["blocks"] or len(parts) < 5:
         return name
     stage, block, branch = int(parts[1]), int(parts[3]), int(parts[4])
     theirs, ours = (arch.stages[stage].blocks[block].branches for arch in (old, new))
