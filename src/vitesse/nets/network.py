@@ -127,9 +127,7 @@ class Network(nn.Module):
             return [(0, b) for b in range(first.depth)]
         return [(s, stage.depth - 1) for s, stage in enumerate(self.arch.stages)]
 
-    def _walk(
-        self, x: Tensor, *, last: tuple[int, int] | None = None
-    ) -> Iterator[tuple[tuple[int, int], Tensor, Grid]]:
+    def walk(self, x: Tensor, *, last: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], Tensor, Grid]]:
         """The stream (B, N, dim) of images after each block (stage, position), and how it lies; ends after `last`."""
         grid = self.stem.grid(x)  # type: ignore[operator]
         x = self.stem(x)
@@ -155,7 +153,7 @@ class Network(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to tokens (B, N, embed) after the last block and, where it comes first, the final norm."""
-        for _, after, _ in self._walk(x):
+        for _, after, _ in self.walk(x):
             x = after
         return self._norm(x)
 
@@ -191,7 +189,7 @@ class Network(nn.Module):
         wanted = taps[-indices:] if isinstance(indices, int) else taps
         wanted = [taps[i] for i in indices] if indices is not None and not isinstance(indices, int) else wanted
         found = []
-        for place, after, grid in self._walk(x, last=max(wanted) if stop_early else None):
+        for place, after, grid in self.walk(x, last=max(wanted) if stop_early else None):
             x = after
             if place in wanted:
                 normed = self._norm(x) if norm and x.shape[-1] == self.embed_dim else x

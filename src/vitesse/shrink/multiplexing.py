@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitesse.arch import MLP, Attention, Backbone, Block, HeadMix, LocalMix, Operation, ShiftedWindowAttention, cost
 from vitesse.errors import UsageError
-from vitesse.measure.drift import Drift, drift
+from vitesse.measure.drift import drift
 from vitesse.nets import Network, build
 from vitesse.runs.files import write_json
 from vitesse.saved import save_network
@@ -115,10 +115,9 @@ class _Start:
         """Accuracy on the search part, and the drift after each block."""
         after = drift(_features(self.plain), _features(network), self._images())
         score = accuracy(network, self.job.parts.search, accelerator=self.job.accelerator).value
-        return {"accuracy": score, "blocks": [self._row(b, one) for b, one in enumerate(after)]}
-
-    def _row(self, block: int, one: Drift) -> dict[str, Any]:
-        return {"block": block, "group": block // self.arch.stages[0].group, **asdict(one)}
+        groups = _groups(self.arch)
+        blocks = [{"block": b, "group": groups[b], **asdict(one)} for b, one in enumerate(after)]
+        return {"accuracy": score, "blocks": blocks}
 
     def _images(self) -> Iterator[Tensor]:
         """The images that are looked at, of the learn part, unchanged."""
@@ -163,13 +162,15 @@ def _see(fit: LayerFit, layer: nn.Linear, inputs: tuple[Tensor], output: Tensor)
 
 
 def _features(network: Network) -> Callable[[Tensor], Sequence[Tensor]]:
-    def after_every_block(images: Tensor) -> list[Tensor]:
-        found = network.forward_intermediates(
-            images, output_fmt="NLC", return_prefix_tokens=True, intermediates_only=True
-        )
-        return [torch.cat([prefix, patches], 1) for patches, prefix in found]
+    """The stream after every block."""
+    return lambda images: [after for _, after, _ in network.walk(images)]
 
-    return after_every_block
+
+def _groups(arch: Backbone) -> list[int]:
+    """For each block, counted over the whole network, the number of the group whose weights it uses."""
+    leaders = [(s, stage.leader(b)) for s, stage in enumerate(arch.stages) for b in range(stage.depth)]
+    numbers = {leader: number for number, leader in enumerate(dict.fromkeys(leaders))}
+    return [numbers[leader] for leader in leaders]
 
 
 def _renamed(plain: Network, arch: Backbone) -> dict[str, Tensor]:
@@ -191,9 +192,10 @@ def _new_name(name: str, old: Backbone, new: Backbone) -> str:
 
 def _say(job: Job, arch: Backbone, rows: dict[str, dict[str, Any]], best: str) -> None:
     """What was found, in words."""
-    group = arch.stages[0].group
+    groups = _groups(arch)
+    last = {group: block for block, group in enumerate(groups)}
     for way, row in rows.items():
-        ends = [one for one in row["blocks"] if one["block"] % group == group - 1]
+        ends = [one for one in row["blocks"] if one["block"] in last.values()]
         drifts = ", ".join(f"{one['relative_l2']:.2f} ({one['cosine']:.2f})" for one in ends)
         job.voice.say(
             f"Begun by {way}: accuracy {row['accuracy']:.1%} before training; "
