@@ -98,20 +98,20 @@ def cascaded() -> Backbone:
     return Backbone(stem=ConvStem(image=(36, 44), act="relu"), stages=(first, later), head=head)
 
 
-def swin(attention: dict[str, Any], *between: Operation, post_norm: bool = False, **stage: Any) -> Backbone:
-    """A small space of Swin's kind, on maps that neither windows nor merging divide; one stage is a single window."""
+def swin(
+    attention: dict[str, Any], *between: Operation, post_norm: bool = False, count: int = 2, **stage: Any
+) -> Backbone:
+    """A small space of Swin's kind, on maps that neither windows nor merging divide; the second stage is one window."""
     heads, mlp = {"heads": Choice(1, 2), "head_dim": 4}, MLP(ratio=Choice(1.0, 2.0), post_norm=post_norm)
-    both: dict[str, Any] = {"dim": Choice(8, 12), "depth": Choice(1, 2)} | stage
-    blocks = [
-        Block(ShiftedWindowAttention(**heads, **attention, window=window, post_norm=post_norm), *between, mlp)
-        for window in (Choice(2, 3), 4)
-    ]
+    stages = []
+    for s, window in enumerate((Choice(2, 3), 4)[:count]):
+        block = Block(ShiftedWindowAttention(**heads, **attention, window=window, post_norm=post_norm), *between, mlp)
+        down = PatchMerging(post_norm=post_norm) if s else None
+        both: dict[str, Any] = {"dim": Choice(8, 12), "depth": Choice(1, 2), "block": block, "down": down}
+        stages.append(Stage(**both | stage))
     return Backbone(
         stem=PatchEmbed(image=(20, 28), patch=(4, 4), tokens=(), position="none", norm=LayerNorm(), norm_first=True),
-        stages=(
-            Stage(**both, block=blocks[0]),
-            Stage(**both, block=blocks[1], down=PatchMerging(post_norm=post_norm)),
-        ),
+        stages=tuple(stages),
         head=Head(classes=4, pool="mean"),
     )
 
@@ -144,6 +144,7 @@ FAMILIES: dict[str, Backbone] = {
     "mini swin": swin(
         {"mix": HeadMix(bias=True), "always_masked": True},
         LocalTransform(kernel=3),
+        count=1,
         **{"depth": 2, "share": 2, "own": ("norm",)},
     ),
 }

@@ -14,8 +14,6 @@ class Convert:
     """Turn a vision transformer of timm with its weights into one of Vitesse.
 
     vit_*, deit_*, deit3_*, tiny_vit_*, efficientvit_m*, swin_*, swin_s3_* and swinv2_* can be taken over.
-
-
     It computes the same, and can then be a teacher, or be made smaller.
 
     Examples:
