@@ -37,8 +37,7 @@ def from_published(family: str, state_dict: Mapping[str, Tensor], config: Mappin
     "autoformer" gives a `Supernet` as large as its storage, to be called as `net(images, arch)` with an arch from
     `published_arch("autoformer", config, sampled)`; "irpe" one encoding alone, which takes queries, keys or probabilities
     and gives its terms; "miniswin_student" a `MiniSwinStudent`, whose logits come with features; the others a `Network`.
-    VitesseError names missing and unknown keys, other shapes, and settings
-    that are not supported.
+    VitesseError names missing and unknown keys, other shapes, and settings that are not supported.
     """
     require_family(family, FAMILIES)
     return FAMILIES[family](state_dict, config)
