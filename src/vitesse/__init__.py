@@ -16,6 +16,7 @@ from vitesse.arch import Block as Block
 from vitesse.arch import Budget as Budget
 from vitesse.arch import CascadedAttention as CascadedAttention
 from vitesse.arch import Choice as Choice
+from vitesse.arch import ContinuousPosition as ContinuousPosition
 from vitesse.arch import ConvMLP as ConvMLP
 from vitesse.arch import ConvStem as ConvStem
 from vitesse.arch import Cost as Cost
@@ -26,10 +27,14 @@ from vitesse.arch import ImageRelativePosition as ImageRelativePosition
 from vitesse.arch import LayerNorm as LayerNorm
 from vitesse.arch import LocalConv as LocalConv
 from vitesse.arch import LocalMix as LocalMix
+from vitesse.arch import LocalTransform as LocalTransform
 from vitesse.arch import MBConv as MBConv
+from vitesse.arch import OffsetTable as OffsetTable
 from vitesse.arch import PatchEmbed as PatchEmbed
+from vitesse.arch import PatchMerging as PatchMerging
 from vitesse.arch import RelativePosition as RelativePosition
 from vitesse.arch import SandwichDownsample as SandwichDownsample
+from vitesse.arch import ShiftedWindowAttention as ShiftedWindowAttention
 from vitesse.arch import Stage as Stage
 from vitesse.arch import WindowAttention as WindowAttention
 from vitesse.arch import cost as cost

@@ -21,6 +21,7 @@ from vitesse.arch import (
     Block,
     CascadedAttention,
     Choice,
+    ContinuousPosition,
     ConvMLP,
     ConvStem,
     Downsample,
@@ -30,11 +31,14 @@ from vitesse.arch import (
     LayerNorm,
     LocalConv,
     LocalMix,
+    LocalTransform,
     MBConv,
     Operation,
     PatchEmbed,
+    PatchMerging,
     RelativePosition,
     SandwichDownsample,
+    ShiftedWindowAttention,
     Stage,
     WindowAttention,
     buffers,
@@ -100,6 +104,24 @@ def cascaded() -> Backbone:
     return Backbone(stem=ConvStem(image=(36, 44), act="relu"), stages=(first, later), head=head)
 
 
+def swin(
+    attention: dict[str, Any], *between: Operation, post_norm: bool = False, count: int = 2, **stage: Any
+) -> Backbone:
+    """A small space of Swin's kind, on maps that neither windows nor merging divide; the second stage is one window."""
+    heads, mlp = {"heads": Choice(1, 2), "head_dim": 4}, MLP(ratio=Choice(1.0, 2.0), post_norm=post_norm)
+    stages = []
+    for s, window in enumerate((Choice(2, 3), 4)[:count]):
+        block = Block(ShiftedWindowAttention(**heads, **attention, window=window, post_norm=post_norm), *between, mlp)
+        down = PatchMerging(post_norm=post_norm) if s else None
+        both: dict[str, Any] = {"dim": Choice(8, 12), "depth": Choice(1, 2), "block": block, "down": down}
+        stages.append(Stage(**both | stage))
+    return Backbone(
+        stem=PatchEmbed(image=(20, 28), patch=(4, 4), tokens=(), position="none", norm=LayerNorm(), norm_first=True),
+        stages=tuple(stages),
+        head=Head(classes=4, pool="mean"),
+    )
+
+
 FAMILIES: dict[str, Backbone] = {
     "class token": space(),
     "mean pooled": space(pool="mean", norm_first=False, stem={"tokens": ()}),
@@ -123,6 +145,14 @@ FAMILIES: dict[str, Backbone] = {
     "hierarchical": hierarchical(),
     "hierarchical, shared weights": hierarchical(depth=2, share=Choice(1, 2)),
     "cascades": cascaded(),
+    "swin": swin({}),
+    "swin v2": swin({"cosine": True, "bias": "qv", "position": ContinuousPosition(hidden=6)}, post_norm=True),
+    "mini swin": swin(
+        {"mix": HeadMix(bias=True), "always_masked": True},
+        LocalTransform(kernel=3),
+        count=1,
+        **{"depth": 2, "share": 2, "own": ("norm",)},
+    ),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -90,6 +92,19 @@ def test_projections_that_lie_head_by_head() -> None:
     rows = network[0].qkv.weight.unflatten(0, (2, 3, 3))  # heads, three, key
     for place, kind in enumerate("qkv"):
         torch.testing.assert_close(parts[kind], x @ rows[:, place].flatten(0, 1).T)
+
+
+def test_blocks_that_borrow_weights_have_layers_of_their_own() -> None:
+    shared = replace(ARCH, stages=(replace(ARCH.stages[0], share="all"),))
+    torch.manual_seed(0)
+    network, images = build(shared), torch.randn(2, 3, 16, 16)
+    layers = layers_of(network, images[:1])
+    assert [layer.projections for layer in layers] == [(Site("stages.0.blocks.0.0.op.qkv", b),) for b in range(3)]
+    assert [layer.hidden for layer in layers] == [Site(f"stages.0.blocks.{b}.1") for b in range(3)]
+    with torch.no_grad():
+        kept = network.eval().forward_intermediates(images, output_fmt="NLC", intermediates_only=True)
+    for (_, hidden), wanted in zip(read(network, layers, images), kept, strict=True):
+        torch.testing.assert_close(hidden[:, 1:], wanted)
 
 
 class Shared(nn.Module):

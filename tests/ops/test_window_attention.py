@@ -11,9 +11,9 @@ from vitesse.ops.window_attention import WindowSelfAttention, attend, join, offs
 @pytest.mark.parametrize(("grid", "window"), [(Grid(4, 6), 2), (Grid(5, 7), 3), (Grid(2, 3), 4), (Grid(1, 1), 2)])
 def test_windows_come_apart_and_together(grid: Grid, window: int) -> None:
     x = torch.arange(2 * grid.tokens * 3.0).view(2, grid.tokens, 3)
-    parts = split(x, grid, window)
+    parts = split(x, grid, Grid(window, window))
     assert parts.shape == (2 * -(-grid.rows // window) * -(-grid.columns // window), window**2, 3)
-    assert torch.equal(join(parts, grid, window), x)
+    assert torch.equal(join(parts, grid, Grid(window, window)), x)
     # The first window holds the map's upper left corner, row by row, and zeros beyond the map.
     corner = x.view(2, grid.rows, grid.columns, 3)[0, :window, :window]
     assert torch.equal(parts[0].view(window, window, 3)[: corner.shape[0], : corner.shape[1]], corner)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vitesse.arch import Budget, contains, cost, largest, size, smallest
@@ -8,6 +10,8 @@ from vitesse.errors import UsageError
 from vitesse.shrink.design import LARGER, begins, fitted, space_around, teacher_arch
 from vitesse.supernet import holding
 from vitesse.zoo import autoformer_tiny_space, deit_tiny_patch16_224, efficientvit_m1, tiny_vit_5m_224
+from vitesse.zoo.published import MakeArch
+from vitesse.zoo.swin import mini_swin_tiny_patch4_window7_224, swin_tiny_patch4_window7_224, swinv2_tiny_window8_256
 
 
 def seen(side: int) -> Preprocess:
@@ -58,6 +62,21 @@ def test_the_space_around_cascades_begins_with_their_weights() -> None:
     ]  # their heads divide them
     attention = first[0].blocks[0].branches[2]
     assert (attention.window, attention.key_dim, attention.kernels) == (4, 8, (3, 3))
+
+
+@pytest.mark.parametrize("make", [swin_tiny_patch4_window7_224, swinv2_tiny_window8_256])
+def test_the_space_around_a_swin_begins_with_its_weights(make: MakeArch) -> None:
+    arch = make()
+    space = space_around(arch)
+    assert largest(space) == arch and contains(space, arch)
+    assert holding(space) == arch and begins(arch, holding(space))
+    assert cost(smallest(space)).params < cost(arch).params / 10
+    windows = [stage.blocks[0].branches[0].window for stage in smallest(space).stages]
+    assert windows == [-(-stage.blocks[0].branches[0].window // 2) for stage in arch.stages]
+    mixed = space_around(arch, multiplex=2)
+    assert begins(arch, replace(arch, stages=largest(mixed).stages))
+    shared = space_around(mini_swin_tiny_patch4_window7_224())
+    assert [stage.share for stage in smallest(shared).stages] == [2, 2, 6, 2]  # as many as in the teacher
 
 
 def test_any_image_fits_a_convolutional_stem() -> None:

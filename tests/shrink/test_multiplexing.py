@@ -17,10 +17,13 @@ from vitesse.arch import (
     Backbone,
     Block,
     Choice,
+    ContinuousPosition,
     Head,
     HeadMix,
     LocalMix,
     PatchEmbed,
+    PatchMerging,
+    ShiftedWindowAttention,
     Stage,
     contains,
     from_json,
@@ -119,6 +122,30 @@ def test_a_fit_drifts_less_at_first(original: Path, tmp_path: Path) -> None:
         start = _Start(job, load_network(original), multiplexed(ORIGINAL, settings.multiplex))
         after = {way: start.report(start.network(way))["blocks"][0]["relative_l2"] for way in ("mean", "fit")}
     assert after["fit"] < after["mean"]
+
+
+@pytest.mark.parametrize("post_norm", [False, True])
+def test_swins_can_share_in_every_stage(post_norm: bool, tmp_path: Path) -> None:
+    """In every way: what is shared is odd and even blocks of a stage, and the way into a stage keeps its name."""
+    kind: dict[str, Any] = {"cosine": True, "bias": "qv", "position": ContinuousPosition(hidden=4)} if post_norm else {}
+    attention = ShiftedWindowAttention(heads=2, head_dim=4, window=2, post_norm=post_norm, **kind)
+    block = Block(attention, MLP(ratio=1.0, post_norm=post_norm))
+    stages = tuple(Stage(dim=8, depth=2, block=block, down=down) for down in (None, PatchMerging(post_norm=post_norm)))
+    stem = PatchEmbed(image=8, patch=1, channels=1, tokens=(), position="none")
+    network = build(replace(ORIGINAL, stem=stem, stages=stages))
+    settings = brief(multiplex=MultiplexSettings(mix="both", kernel=3, images=32))
+    with opened(tmp_path / "run", settings) as folder:
+        from vitesse.shrink.job import Job
+        from vitesse.shrink.multiplexing import _Start
+
+        arch = multiplexed(network.arch, settings.multiplex)
+        start = _Start(Job(settings, folder, voice=Listener().voice), network, arch)
+        for way in ("first", "mean", "fit"):
+            made = start.network(way)
+            assert made.arch == arch and [stage.group for stage in made.arch.stages] == [2, 2]
+            assert torch.equal(made.stages[1].down.reduction.weight, network.stages[1].down.reduction.weight)  # type: ignore[union-attr]
+            blocks = start.report(made)["blocks"]
+            assert [row["group"] for row in blocks] == [0, 0, 1, 1]  # over the stages, block by block
 
 
 def test_only_a_plain_vit_can_share(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stage
+from vitesse.arch import MLP, Attention, Backbone, Block, Grid, Head, PatchEmbed, Stage
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.zoo import at_resolution, with_windows
 from vitesse.zoo.efficientvit import efficientvit_m0
+from vitesse.zoo.swin import swin_tiny_patch4_window7_224, swinv2_tiny_window8_256
 from vitesse.zoo.tinyvit import tiny_vit
 
 
@@ -71,3 +72,35 @@ def test_a_plain_vit_computes_what_it_did_on_larger_images() -> None:
     assert larger.arch.stem.positions == 37 and torch.allclose(larger(images), network(images), atol=1e-6)
     with pytest.raises(VitesseError, match="multiple of the patch"):
         at_resolution(network, (18, 18))
+
+
+def test_tables_of_signed_offsets_are_interpolated() -> None:
+    """Swin for 384 pixels: windows of 12 from those of 7, as published, and the shift follows."""
+    torch.manual_seed(0)
+    plain = swin_tiny_patch4_window7_224(classes=3)
+    tiny = replace(plain, stages=tuple(replace(stage, dim=32, depth=1) for stage in plain.stages))
+    network = build(tiny).eval()
+    larger = at_resolution(network, (384, 384))
+    name = "stages.1.blocks.0.0.op.position.offset_bias"
+    old = network.state_dict()[name].view(1, 6, 13, 13)
+    expected = functional.interpolate(old, size=(23, 23), mode="bicubic", align_corners=False).view(6, 529)
+    assert torch.equal(larger.state_dict()[name], expected)
+    assert [stage.blocks[0].branches[0].window for stage in larger.arch.stages] == [12] * 4  # type: ignore[union-attr]
+    assert larger(torch.rand(1, 3, 384, 384)).shape == (1, 3)
+
+
+def test_a_function_of_offsets_needs_no_interpolation() -> None:
+    """What is added for an offset stays what it was, because offsets are spaced as they were in the old window."""
+    torch.manual_seed(0)
+    plain = swinv2_tiny_window8_256(classes=3)
+    tiny = replace(plain, stages=tuple(replace(stage, dim=8, depth=1) for stage in plain.stages))
+    network = build(tiny).eval()
+    larger = at_resolution(network, (512, 512))
+    state, other = network.state_dict(), larger.state_dict()
+    assert all(torch.equal(state[name], other[name]) for name in state)
+    old, new = (one.stages[0].blocks[0][0].op.position for one in (network, larger))  # type: ignore[union-attr, index]
+    eight = Grid(8, 8)
+    torch.testing.assert_close(new(eight), old(eight))
+    again = at_resolution(larger, (256, 256))
+    images = torch.rand(1, 3, 256, 256)
+    torch.testing.assert_close(again(images), network(images))

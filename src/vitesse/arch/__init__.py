@@ -26,6 +26,7 @@ from vitesse.arch.cost import cost as cost
 from vitesse.arch.head import Head as Head
 from vitesse.arch.mixing import HeadMix as HeadMix
 from vitesse.arch.mixing import LocalMix as LocalMix
+from vitesse.arch.mixing import LocalTransform as LocalTransform
 from vitesse.arch.mlp import MLP as MLP
 from vitesse.arch.operation import BatchNorm as BatchNorm
 from vitesse.arch.operation import Down as Down
@@ -33,10 +34,12 @@ from vitesse.arch.operation import Grid as Grid
 from vitesse.arch.operation import LayerNorm as LayerNorm
 from vitesse.arch.operation import Operation as Operation
 from vitesse.arch.patch_embed import PatchEmbed as PatchEmbed
+from vitesse.arch.patch_merging import PatchMerging as PatchMerging
 from vitesse.arch.position import ImageRelativePosition as ImageRelativePosition
 from vitesse.arch.position import RelativePosition as RelativePosition
 from vitesse.arch.sandwich import ConvMLP as ConvMLP
 from vitesse.arch.sandwich import SandwichDownsample as SandwichDownsample
+from vitesse.arch.shifted_window import ShiftedWindowAttention as ShiftedWindowAttention
 from vitesse.arch.space import contains as contains
 from vitesse.arch.space import cross as cross
 from vitesse.arch.space import largest as largest
@@ -47,3 +50,5 @@ from vitesse.arch.space import sample as sample
 from vitesse.arch.space import size as size
 from vitesse.arch.space import smallest as smallest
 from vitesse.arch.window_attention import WindowAttention as WindowAttention
+from vitesse.arch.window_position import ContinuousPosition as ContinuousPosition
+from vitesse.arch.window_position import OffsetTable as OffsetTable

@@ -12,21 +12,25 @@ from vitesse.arch.cascaded_attention import CascadedAttention
 from vitesse.arch.choice import Options
 from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
 from vitesse.arch.head import Head
-from vitesse.arch.mixing import HeadMix, LocalMix
+from vitesse.arch.mixing import HeadMix, LocalMix, LocalTransform
 from vitesse.arch.mlp import MLP
 from vitesse.arch.operation import BatchNorm, LayerNorm
 from vitesse.arch.patch_embed import PatchEmbed
+from vitesse.arch.patch_merging import PatchMerging
 from vitesse.arch.position import ImageRelativePosition, RelativePosition
 from vitesse.arch.sandwich import ConvMLP, SandwichDownsample
+from vitesse.arch.shifted_window import ShiftedWindowAttention
 from vitesse.arch.window_attention import WindowAttention
+from vitesse.arch.window_position import ContinuousPosition, OffsetTable
 
 VERSION = 1
 KINDS = {
     kind.__name__: kind
     for kind in (
-        *(Attention, Backbone, BatchNorm, Block, CascadedAttention, ConvMLP, ConvStem, Downsample, Head, HeadMix),
-        *(ImageRelativePosition, LayerNorm, LocalConv, LocalMix, MBConv, MLP, PatchEmbed, RelativePosition),
-        *(SandwichDownsample, Stage, WindowAttention),
+        *(Attention, Backbone, BatchNorm, Block, CascadedAttention, ContinuousPosition, ConvMLP, ConvStem, Downsample),
+        *(Head, HeadMix, ImageRelativePosition, LayerNorm, LocalConv, LocalMix, LocalTransform, MBConv, MLP),
+        *(OffsetTable, PatchEmbed, PatchMerging, RelativePosition, SandwichDownsample, ShiftedWindowAttention, Stage),
+        WindowAttention,
     )
 }
 

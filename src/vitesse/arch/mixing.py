@@ -80,3 +80,41 @@ class LocalMix(Operation):
 
     def working_set(self, embed: int, grid: Grid) -> int:
         return 3 * grid.tokens * embed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalTransform(Operation):
+    """t + conv(t) with t the normalized stream, in the stream's place: the transformation of the published Mini-Swin.
+
+    Its norm and its depthwise convolution are each block's own. What was not normalized is lost.
+    """
+
+    map_only: ClassVar[bool] = True
+    residual = False  # its result takes the stream's place
+    roles: ClassVar[Mapping[str, Role]] = {"norm": "transform", "conv": "transform"}
+
+    kernel: int = 7
+    bias: bool = True
+    inner_norm: LayerNorm = LayerNorm(eps=1e-5)
+
+    def __post_init__(self) -> None:
+        odd = every(self.kernel, int, 1) and all(size % 2 for size in options(self.kernel))
+        require(
+            self,
+            kernel=(odd, "must be an odd integer of at least 1"),
+            bias=(among(self.bias, True, False), "must be True or False"),
+            inner_norm=(instances(self.inner_norm, LayerNorm), "must be a LayerNorm"),
+        )
+
+    def axes(self) -> dict[str, str]:
+        axes = {"norm.weight": "embed", "norm.bias": "embed", "conv.weight": "embed, 1, kernel, kernel"}
+        return axes | ({"conv.bias": "embed"} if self.bias else {})
+
+    def sizes(self, embed: int) -> dict[str, int]:
+        return {"embed": embed, "kernel": self.kernel}
+
+    def macs(self, embed: int, grid: Grid) -> int:
+        return grid.patches * embed * self.kernel**2
+
+    def working_set(self, embed: int, grid: Grid) -> int:
+        return 2 * grid.tokens * embed

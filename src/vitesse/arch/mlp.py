@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from vitesse.arch.choice import among, every, instances, require
+from vitesse.arch.choice import QUIET, among, every, instances, require
 from vitesse.arch.operation import ACTIVATIONS, Act, Grid, LayerNorm, Operation, one_ratio
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MLP(Operation):
-    """Linear, activation, linear; the hidden width is `ratio` times the embedding, rounded down, at least 1."""
+    """Linear, activation, linear; the hidden width is `ratio` times the embedding, rounded down, at least 1.
+
+    `post_norm` puts the norm behind it instead of before it (SwinV2).
+    """
 
     ratio: float = 4.0
     act: Act = "gelu"
     bias: bool = True
+    post_norm: bool = field(default=False, metadata=QUIET)
     layer_scale: bool = False
     norm: LayerNorm | None = LayerNorm()
 
@@ -24,6 +28,7 @@ class MLP(Operation):
             ratio=(every(self.ratio, (int, float), 0.01, 1000), "must be a number between 0.01 and 1000"),
             act=(among(self.act, *ACTIVATIONS), "must be a known activation"),
             bias=(among(self.bias, True, False), "must be True or False"),
+            post_norm=(among(self.post_norm, True, False), "must be True or False"),
             layer_scale=(among(self.layer_scale, True, False), "must be True or False"),
             norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
         )

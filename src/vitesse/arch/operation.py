@@ -76,6 +76,8 @@ class Operation(ABC):
     """The role of each of its submodules that is no plain weight, by the submodule's name; a `norm` needs no mention."""
     residual: bool = True
     """Whether its result is added to the stream; else it takes the stream's place."""
+    post_norm: bool = False
+    """Whether its normalization comes behind it, before the addition (SwinV2), instead of before it."""
     map_only: ClassVar[bool] = False
     """Whether it sees the tokens as a map, so that there can be no extra ones."""
 
@@ -83,6 +85,10 @@ class Operation(ABC):
     def after(self) -> Act | None:
         """The activation that follows the addition."""
         return None
+
+    def at(self, position: int) -> Operation:
+        """What it is in the block at this position of its stage; most operations are the same at each."""
+        return self
 
     @classmethod
     def role(cls, module: str) -> Role:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from vitesse.arch.choice import among, every, has_choice, instances, require
+from vitesse.arch.choice import QUIET, among, every, has_choice, instances, require
 from vitesse.arch.operation import Grid, LayerNorm, Table
 
 
@@ -15,7 +15,8 @@ class PatchEmbed:
 
     `image` and `patch` are (height, width) in pixels; one integer stands for a square. `tokens` names the extra tokens:
     "class", "distillation", "register". `position` says what carries a learned absolute position: "all" tokens (ViT),
-    the "patches" only (DeiT III), or "none". `norm` follows the embedding (CLIP).
+    the "patches" only (DeiT III), or "none". `norm` follows the embedding (CLIP); `norm_first`
+    puts it before tokens and positions join (Swin).
     """
 
     first_conv: ClassVar[str] = "stem.proj"
@@ -27,6 +28,7 @@ class PatchEmbed:
     tokens: tuple[str, ...] = ("class",)
     position: Literal["all", "patches", "none"] = "all"
     norm: LayerNorm | None = None
+    norm_first: bool = field(default=False, metadata=QUIET)
 
     def __post_init__(self) -> None:
         for name in ("image", "patch"):
@@ -55,6 +57,7 @@ class PatchEmbed:
             ),
             position=(among(self.position, "all", "patches", "none"), 'must be "all", "patches" or "none"'),
             norm=(instances(self.norm, LayerNorm, type(None)), "must be a LayerNorm or None"),
+            norm_first=(among(self.norm_first, True, False), "must be True or False"),
         )
 
     @property

@@ -11,8 +11,9 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Turn a timm model (vit_*, deit_*, deit3_*, tiny_vit_*, efficientvit_m*), with its weights, into one of Vitesse.
+    """Turn a vision transformer of timm with its weights into one of Vitesse.
 
+    vit_*, deit_*, deit3_*, tiny_vit_*, efficientvit_m*, swin_*, swin_s3_* and swinv2_* can be taken over.
     It computes the same, and can then be a teacher, or be made smaller.
 
     Examples:

@@ -19,17 +19,22 @@ from vitesse.arch import (
     Grid,
     LocalConv,
     LocalMix,
+    LocalTransform,
     MBConv,
     Operation,
+    PatchMerging,
     SandwichDownsample,
+    ShiftedWindowAttention,
     WindowAttention,
 )
 from vitesse.ops.attention import SelfAttention
 from vitesse.ops.cascaded_attention import CascadedSelfAttention
 from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution
-from vitesse.ops.mixing import LocalMixing
+from vitesse.ops.mixing import LocalMixing, LocalTransforming
 from vitesse.ops.mlp import Perceptron, activation
+from vitesse.ops.patch_merging import Merging
 from vitesse.ops.sandwich import ConvPerceptron, SandwichDownsampling
+from vitesse.ops.shifted_window import ShiftedWindowSelfAttention
 from vitesse.ops.window_attention import WindowSelfAttention
 
 
@@ -46,6 +51,8 @@ operation.register(LocalConv)(LocalConvolution)
 operation.register(MBConv)(InvertedResidual)
 operation.register(MLP)(Perceptron)
 operation.register(LocalMix)(LocalMixing)
+operation.register(LocalTransform)(LocalTransforming)
+operation.register(ShiftedWindowAttention)(ShiftedWindowSelfAttention)
 operation.register(WindowAttention)(WindowSelfAttention)
 
 
@@ -56,16 +63,22 @@ def down(value: object, previous: int, embed: int) -> nn.Module:
 
 
 down.register(Downsample)(Downsampling)
+down.register(PatchMerging)(Merging)
 down.register(SandwichDownsample)(SandwichDownsampling)
 
 
 class Branch(nn.Module):
-    """after(x + drop_path(scale * op(norm(x)))); the operation's value says what of it there is."""
+    """after(x + drop_path(scale * op(norm(x)))), or norm(op(x)); the operation's value says what of it there is.
+
+    A norm behind the operation starts at zero, so that the block starts as the identity (SwinV2).
+    """
 
     def __init__(self, value: Operation, embed: int, *, drop_path: float = 0.0) -> None:
         super().__init__()
         self.value = value
         self.norm = nn.LayerNorm(embed, eps=value.norm.eps) if value.norm is not None else nn.Identity()
+        if value.post_norm and isinstance(self.norm, nn.LayerNorm):
+            nn.init.zeros_(self.norm.weight)
         self.op = operation(value, embed)
         if value.layer_scale:
             self.scale = nn.Parameter(torch.full((embed,), 1e-5))
@@ -102,8 +115,8 @@ class Branch(nn.Module):
 
     @property
     def last(self) -> nn.Linear | nn.Conv2d | None:
-        """The layer that computes what the operation gives, where the operation names one."""
-        return getattr(self.op, "last", None)
+        """The layer that computes what the operation gives, where the operation names one and no norm comes behind it."""
+        return None if self.value.post_norm else getattr(self.op, "last", None)
 
     def drop_scale(self) -> None:
         """Go on without the layer scale."""
@@ -113,7 +126,7 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed)."""
-        y = self.op(self.norm(x), grid)
+        y = self.norm(self.op(x, grid)) if self.value.post_norm else self.op(self.norm(x), grid)
         if (factor := self.factor) is not None:
             y = y * factor
         out: Tensor = self.after(x + self.drop_path(y) if self.value.residual else y)

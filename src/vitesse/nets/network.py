@@ -53,7 +53,7 @@ def make_block(
     stage: int, position: int, block: Block, dim: int, drop_path: float, lender: Lender | None = None
 ) -> nn.Module:
     """The branches of one block, in order."""
-    branches = [Branch(value, dim, drop_path=drop_path) for value in block.branches]
+    branches = [Branch(value.at(position), dim, drop_path=drop_path) for value in block.branches]
     if lender is not None:
         for branch, source in zip(branches, lender.module.children(), strict=True):
             assert isinstance(source, Branch)
@@ -129,9 +129,7 @@ class Network(nn.Module):
             return [(0, b) for b in range(first.depth)]
         return [(s, stage.depth - 1) for s, stage in enumerate(self.arch.stages)]
 
-    def _walk(
-        self, x: Tensor, *, last: tuple[int, int] | None = None
-    ) -> Iterator[tuple[tuple[int, int], Tensor, Grid]]:
+    def walk(self, x: Tensor, *, last: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], Tensor, Grid]]:
         """The stream (B, N, dim) of images after each block (stage, position), and how it lies; ends after `last`."""
         grid = self.stem.grid(x)  # type: ignore[operator]
         x = self.stem(x)
@@ -157,7 +155,7 @@ class Network(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to tokens (B, N, embed) after the last block and, where it comes first, the final norm."""
-        for _, after, _ in self._walk(x):
+        for _, after, _ in self.walk(x):
             x = after
         return self._norm(x)
 
@@ -193,7 +191,7 @@ class Network(nn.Module):
         wanted = taps[-indices:] if isinstance(indices, int) else taps
         wanted = [taps[i] for i in indices] if indices is not None and not isinstance(indices, int) else wanted
         found = []
-        for place, after, grid in self._walk(x, last=max(wanted) if stop_early else None):
+        for place, after, grid in self.walk(x, last=max(wanted) if stop_early else None):
             x = after
             if place in wanted:
                 normed = self._norm(x) if norm and x.shape[-1] == self.embed_dim else x
@@ -243,9 +241,9 @@ class Network(nn.Module):
         self.grad_checkpointing = enable
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that are no matrices of a layer: extra tokens, absolute positions, tables of biases."""
-        tables = {name for name, _ in self.named_parameters() if name.endswith(".offset_bias")}
-        return {"stem.tokens", "stem.position"} | tables
+        """Parameters that are no matrices of a layer: extra tokens, absolute positions, biases of offsets and factors."""
+        small = (".offset_bias", ".cosine.log_factor", ".position.fc1.weight", ".position.fc2.weight")
+        return {"stem.tokens", "stem.position"} | {name for name, _ in self.named_parameters() if name.endswith(small)}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers by depth, for layer-wise learning rates (timm's convention)."""

@@ -246,9 +246,14 @@ def _block_of(attention: str, kinds: Mapping[str, Any], modules: Mapping[str, nn
 
 
 def _block_end(block: str, later: list[_Event]) -> _Event | None:
-    """The first end of the block, or, where it is a mere list of branches, the last of these that ends."""
+    """The first end of the block, or, where blocks are mere lists of branches, the last branch of the one that ends first:
+    of a block that uses the weights of another, whose name its layers have, the branches are its own.
+    """
     whole = next((event for event in later if event.name == block), None)
     if whole is None:
-        branches = [event for event in later if event.name.rpartition(".")[0] == block]
-        whole = branches[-1] if branches else None
+        beside = block.rpartition(".")[0]
+        owners = [(event.name.rpartition(".")[0], event) for event in later]
+        branches = [(owner, event) for owner, event in owners if owner.rpartition(".")[0] == beside]
+        ends = [event for owner, event in branches if owner == branches[0][0]]
+        whole = ends[-1] if ends else None
     return whole

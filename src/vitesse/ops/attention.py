@@ -49,7 +49,7 @@ class SelfAttention(nn.Module):
         if self.value.qk_norm:
             q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
         if self.mix is not None:
-            out = self._mixed(q, k, v, grid)
+            out = attend_mixed(q, k, v, grid, self.mix, position=self.position)
         elif self.position is None:
             out = functional.scaled_dot_product_attention(q, k, v)
         else:
@@ -57,18 +57,34 @@ class SelfAttention(nn.Module):
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
         return projected
 
-    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
-        """Attention whose heads are mixed around the softmax: the position joins before, as in the plain one."""
-        assert self.mix is not None
-        q = q * self.value.head_dim**-0.5
-        scores = q @ k.transpose(-2, -1)  # (B, heads, N, N)
-        position, sides = self.position, self.value.position.sides if self.value.position is not None else ()
-        if position is not None and "key" in sides:
-            scores = scores + position.key_terms(q, grid)
-        if isinstance(position, ImagePositionTables) and "query" in sides:
-            scores = scores + position.query_terms(k * self.value.head_dim**-0.5, grid)
-        weights = self.mix(scores)
-        out: Tensor = weights @ v
-        if position is not None and "value" in sides:
-            out = out + position.value_terms(weights, grid).to(v.dtype)
-        return out
+
+def attend_mixed(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    grid: Grid,
+    mix: HeadMixing,
+    *,
+    position: RelativePositionTables | ImagePositionTables | None = None,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Attention whose heads are mixed around the softmax; q, k, v and the result are (B, heads, N, head_dim).
+
+    Relative terms and the `bias` (heads, N, N) join before the first map, the `mask` (windows, N, N) behind it.
+    """
+    scale = q.shape[-1] ** -0.5
+    q = q * scale
+    scores = q @ k.transpose(-2, -1)  # (B, heads, N, N)
+    if bias is not None:
+        scores = scores + bias
+    sides = () if position is None else position.value.sides
+    if position is not None and "key" in sides:
+        scores = scores + position.key_terms(q, grid)
+    if isinstance(position, ImagePositionTables) and "query" in sides:
+        scores = scores + position.query_terms(k * scale, grid)
+    weights = mix(scores, mask)
+    out: Tensor = weights @ v
+    if position is not None and "value" in sides:
+        out = out + position.value_terms(weights, grid).to(v.dtype)
+    return out

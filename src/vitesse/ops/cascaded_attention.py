@@ -28,7 +28,7 @@ class CascadedSelfAttention(nn.Module):
         """(B, N, embed) to (B, N, embed); `grid` says how the N tokens lie on the map."""
         count, window = self.value.windows(grid)
         whole = count == 1 and window == grid
-        parts = x if whole else split(x, grid, window.rows)  # (B * windows, T, embed)
+        parts = x if whole else split(x, grid, window)  # (B * windows, T, embed)
         biases = self.position(window).to(x.dtype).unbind(0)
         made: Tensor | None = None
         found = []
@@ -39,7 +39,7 @@ class CascadedSelfAttention(nn.Module):
             found.append(made)
         joint = functional.relu(torch.cat(found, -1), inplace=True)
         projected = to_tokens(self.proj(to_map(joint, window)))
-        return projected if whole else join(projected, grid, window.rows)
+        return projected if whole else join(projected, grid, window)
 
 
 class CascadedHead(nn.Module):

@@ -1,11 +1,12 @@
-"""Transformations that tell apart blocks with shared weights: the modules behind `arch.HeadMix` and `arch.LocalMix`."""
+"""Transformations that tell apart blocks with shared weights: the modules behind `HeadMix`, `LocalMix` and `LocalTransform`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import Grid, HeadMix, LocalMix
+from vitesse.arch import Grid, HeadMix, LocalMix, LocalTransform
+from vitesse.ops.convolution import to_map, to_tokens
 
 
 class HeadMap(nn.Module):
@@ -32,9 +33,15 @@ class HeadMixing(nn.Module):
         self.before = HeadMap(heads, bias=value.bias) if value.before else nn.Identity()
         self.after = HeadMap(heads, bias=value.bias) if value.after else nn.Identity()
 
-    def forward(self, scores: Tensor) -> Tensor:
-        """Scores to weights of the values, (B, heads, N, N) both; the rows of the result need not sum to 1."""
-        weights: Tensor = self.after(self.before(scores).softmax(-1).to(scores.dtype))
+    def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Scores to weights of the values, (B, heads, N, N) both; the rows of the result need not sum to 1.
+
+        mask: added behind the first map, (windows, N, N), where B are the windows of images one after another.
+        """
+        mixed = self.before(scores)
+        if mask is not None:
+            mixed = (mixed.unflatten(0, (-1, len(mask))) + mask[:, None]).flatten(0, 1)
+        weights: Tensor = self.after(mixed.softmax(-1).to(scores.dtype))
         return weights
 
 
@@ -60,3 +67,20 @@ class LocalMixing(nn.Module):
         )  # (B, embed, rows, columns)
         out: Tensor = self.conv(patches).flatten(2).transpose(1, 2)
         return torch.cat([torch.zeros_like(x[:, : grid.extra], dtype=out.dtype), out], 1) if grid.extra else out
+
+
+class LocalTransforming(nn.Module):
+    """t + conv(t), t the normalized tokens; the convolution begins at zero."""
+
+    def __init__(self, value: LocalTransform, embed: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(embed, eps=value.inner_norm.eps)
+        self.conv = nn.Conv2d(embed, embed, value.kernel, padding=value.kernel // 2, groups=embed, bias=value.bias)
+        nn.init.zeros_(self.conv.weight)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """(B, N, embed) to (B, N, embed)."""
+        normed = to_map(self.norm(x), grid)  # (B, embed, rows, columns)
+        return to_tokens(normed + self.conv(normed))

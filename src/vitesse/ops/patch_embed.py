@@ -38,13 +38,15 @@ class PatchTokens(nn.Module):
         """(B, C, H, W) to (B, N, embed)."""
         grid = self.grid(images)
         x = self.proj(images).flatten(2).transpose(1, 2)  # (B, patches, embed)
+        if self.value.norm_first:
+            x = self.norm(x)
         if self.value.position == "patches":
             x = x + self._positions(grid)
         if self.value.tokens:
             x = torch.cat([self.tokens.to(x.dtype).expand(x.shape[0], -1, -1), x], 1)  # (B, N, embed)
         if self.value.position == "all":
             x = x + self._positions(grid)
-        out: Tensor = self.norm(x)
+        out: Tensor = x if self.value.norm_first else self.norm(x)
         return out
 
     def _positions(self, grid: Grid) -> Tensor:

@@ -24,15 +24,15 @@ class WindowSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed); `grid` says how the N tokens lie on the map."""
-        window = self.value.window
+        part = Grid(self.value.window, self.value.window)
         # Where the map's size is left open, as in an export, asking whether it is one window would fix the answer.
-        whole = isinstance(grid.rows, int) and grid.rows == grid.columns == window
-        parts = x if whole else split(x, grid, window)  # (B * windows, window * window, embed)
+        whole = isinstance(grid.rows, int) and grid == part
+        parts = x if whole else split(x, grid, part)  # (B * windows, window * window, embed)
         joint = self.qkv(self.norm(parts)).unflatten(-1, (3, self.value.heads, self.value.head_dim))
         q, k, v = joint.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, window * window, head_dim) each
-        out = attend(q, k, v, self.position(Grid(window, window)).to(q.dtype))
+        out = attend(q, k, v, self.position(part).to(q.dtype))
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
-        return projected if whole else join(projected, grid, window)
+        return projected if whole else join(projected, grid, part)
 
 
 class OffsetBias(nn.Module):
@@ -52,7 +52,15 @@ class OffsetBias(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(head_dim) + bias) v; q, k, v and the result are (B, heads, N, head_dim)."""
+    """softmax(q k^T / sqrt(head_dim) + bias) v; q, k, v and the result are (B, heads, N, head_dim).
+
+    bias: (heads, N, N), or where B are the windows of images one after another (windows, heads, N, N).
+    """
+    if bias.ndim == 4:
+        # As if each window had heads of its own: so nothing as large as the scores is made for each image.
+        q, k, v = (x.unflatten(0, (-1, len(bias))).flatten(1, 2) for x in (q, k, v))
+        found: Tensor = attend(q, k, v, bias.flatten(0, 1)).unflatten(1, bias.shape[:2]).flatten(0, 1)
+        return found
     if bias.requires_grad and bias.device.type == "cpu":
         # No fused kernel of the CPU gives the bias a gradient, and what stands in for one guards against rows of -inf.
         attended: Tensor = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias).softmax(-1) @ v
@@ -61,20 +69,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
 
 
-def split(x: Tensor, grid: Grid, window: int) -> Tensor:
-    """(B, N, C) to (B * windows, window * window, C), the map filled up with zeros below and on the right."""
-    down, across = -(-grid.rows // window), -(-grid.columns // window)
+def split(x: Tensor, grid: Grid, part: Grid) -> Tensor:
+    """(B, N, C) to (B * windows, tokens of `part`, C), the map filled up with zeros below and on the right."""
+    down, across = -(-grid.rows // part.rows), -(-grid.columns // part.columns)
+    below, right = down * part.rows - grid.rows, across * part.columns - grid.columns
     x = x.unflatten(1, (grid.rows, grid.columns))
-    if (down * window, across * window) != (grid.rows, grid.columns):
-        x = functional.pad(x, (0, 0, 0, across * window - grid.columns, 0, down * window - grid.rows))
-    x = x.unflatten(2, (across, window)).unflatten(1, (down, window))  # (B, down, window, across, window, C)
+    if below or right:
+        x = functional.pad(x, (0, 0, 0, right, 0, below))
+    x = x.unflatten(2, (across, part.columns)).unflatten(1, (down, part.rows))  # (B, down, rows, across, columns, C)
     return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
 
-def join(x: Tensor, grid: Grid, window: int) -> Tensor:
+def join(x: Tensor, grid: Grid, part: Grid) -> Tensor:
     """What `split` took apart, without what was filled up: (B, N, C)."""
-    down, across = -(-grid.rows // window), -(-grid.columns // window)
-    x = x.unflatten(1, (window, window)).unflatten(0, (-1, down, across)).transpose(2, 3)
+    down, across = -(-grid.rows // part.rows), -(-grid.columns // part.columns)
+    x = x.unflatten(1, (part.rows, part.columns)).unflatten(0, (-1, down, across)).transpose(2, 3)
     x = x.flatten(3, 4).flatten(1, 2)[:, : grid.rows, : grid.columns]  # (B, rows, columns, C)
     return x.flatten(1, 2)
 

@@ -10,6 +10,7 @@ from vitesse.errors import UsageError
 from vitesse.recipes.autoformer import autoformer_imagenet
 from vitesse.recipes.efficientvit import efficientvit_imagenet
 from vitesse.recipes.mini_deit import mini_deit_imagenet
+from vitesse.recipes.mini_swin import mini_swin_384, mini_swin_imagenet
 from vitesse.recipes.tiny_vit import tiny_vit_21m_larger, tiny_vit_22k, tiny_vit_22kto1k
 from vitesse.recipes.weight_distillation import distill_digits
 from vitesse.shrink.settings import ShrinkSettings
@@ -22,6 +23,10 @@ RECIPES: dict[str, Callable[[], ShrinkSettings]] = {
     "mini_deit_tiny": partial(mini_deit_imagenet, "tiny"),
     "mini_deit_small": partial(mini_deit_imagenet, "small"),
     "mini_deit_base": partial(mini_deit_imagenet, "base"),
+    "mini_swin_tiny": partial(mini_swin_imagenet, "tiny"),
+    "mini_swin_small": partial(mini_swin_imagenet, "small"),
+    "mini_swin_base": partial(mini_swin_imagenet, "base"),
+    "mini_swin_base_384": mini_swin_384,
     "tiny_vit_5m_22k": partial(tiny_vit_22k, "5m"),
     "tiny_vit_11m_22k": partial(tiny_vit_22k, "11m"),
     "tiny_vit_21m_22k": partial(tiny_vit_22k, "21m"),

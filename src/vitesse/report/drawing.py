@@ -21,6 +21,7 @@ from vitesse.arch import (
     ConvMLP,
     LocalConv,
     MBConv,
+    ShiftedWindowAttention,
     Stage,
     WindowAttention,
 )
@@ -86,8 +87,9 @@ def _(branch: Attention, dim: int) -> Wing:
     )
 
 
-@wing.register
-def _(branch: WindowAttention, dim: int) -> Wing:
+@wing.register(ShiftedWindowAttention)
+@wing.register(WindowAttention)
+def _(branch: ShiftedWindowAttention | WindowAttention, dim: int) -> Wing:
     width = branch.heads * branch.head_dim
     return Wing(
         side="left",

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import singledispatch
 
-from vitesse.arch import MLP, Attention, Backbone, CascadedAttention, ConvMLP, LocalConv, MBConv, Stage, WindowAttention
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    CascadedAttention,
+    ConvMLP,
+    LocalConv,
+    MBConv,
+    ShiftedWindowAttention,
+    Stage,
+    WindowAttention,
+)
 from vitesse.report.summary import CostName, Outcome, RunSummary
 
 COST_NAMES: dict[CostName, str] = {
@@ -141,6 +152,12 @@ def _(branch: Attention) -> tuple[str, str]:
 @told.register
 def _(branch: WindowAttention) -> tuple[str, str]:
     return "heads in windows", f"{branch.heads}/{branch.window}"
+
+
+@told.register
+def _(branch: ShiftedWindowAttention) -> tuple[str, str]:
+    mixed = "" if branch.mix is None else " mixed"
+    return "heads in shifted windows", f"{branch.heads}/{branch.window}{mixed}"
 
 
 @told.register

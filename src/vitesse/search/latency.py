@@ -18,6 +18,7 @@ from vitesse.arch import (
     ConvMLP,
     MBConv,
     Options,
+    ShiftedWindowAttention,
     WindowAttention,
     cost,
     resolve,
@@ -79,7 +80,8 @@ def features(arch: Backbone) -> Array:
     price = cost(arch)
     blocks = [(stage.dim, block) for stage in arch.stages for block in stage.blocks]
     branches = [(dim, branch) for dim, block in blocks for branch in block.branches]
-    attentions = [branch for _, branch in branches if isinstance(branch, (Attention, WindowAttention))]
+    kinds = (Attention, ShiftedWindowAttention, WindowAttention)
+    attentions = [branch for _, branch in branches if isinstance(branch, kinds)]
     cascades = [(dim, branch) for dim, branch in branches if isinstance(branch, CascadedAttention)]
     return np.array(
         [

@@ -20,6 +20,7 @@ from vitesse.arch import (
     MBConv,
     Operation,
     PatchEmbed,
+    ShiftedWindowAttention,
     Stage,
     WindowAttention,
     cost,
@@ -112,12 +113,12 @@ def _may_share(blocks: tuple[Block, ...], size: int, depths: list[int]) -> bool:
 def _looser(block: Block, *, mixed: bool) -> Block:
     branches: list[Operation] = []
     for branch in block.branches:
-        if isinstance(branch, (Attention, WindowAttention)):
+        if isinstance(branch, (Attention, ShiftedWindowAttention, WindowAttention)):
             heads = sorted({max(1, round(branch.heads * part)) for part in (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1)})
             looser = replace(branch, heads=_choice(heads))
-            if isinstance(looser, WindowAttention):
+            if isinstance(looser, (ShiftedWindowAttention, WindowAttention)):
                 looser = replace(looser, window=_choice(sorted({math.ceil(looser.window / 2), looser.window})))
-            elif mixed and looser.mix is None:
+            if mixed and not isinstance(looser, WindowAttention) and looser.mix is None:
                 looser = replace(looser, mix=Choice(None, HeadMix()))
             branches.append(looser)
         elif isinstance(branch, CascadedAttention):
@@ -149,7 +150,8 @@ def begins(teacher: Backbone, host: Backbone) -> bool:
 
 
 def _unmixed(block: Block) -> Block:
-    return Block(*(replace(one, mix=None) if isinstance(one, Attention) else one for one in block.branches))
+    mixing = (Attention, ShiftedWindowAttention)
+    return Block(*(replace(one, mix=None) if isinstance(one, mixing) else one for one in block.branches))
 
 
 def _choice(options: list[int] | list[float]) -> int:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import MLP, Attention, Backbone, Block, HeadMix, LocalMix, Operation, cost
+from vitesse.arch import MLP, Attention, Backbone, Block, HeadMix, LocalMix, Operation, ShiftedWindowAttention, cost
 from vitesse.errors import UsageError
-from vitesse.measure.drift import Drift, drift
+from vitesse.measure.drift import drift
 from vitesse.nets import Network, build
 from vitesse.runs.files import write_json
 from vitesse.saved import save_network
@@ -56,7 +56,7 @@ def _mixed(block: Block, mix: str, kernel: int) -> Block:
         if isinstance(branch, MLP) and local:
             branches.append(LocalMix(kernel=kernel, norm=branch.norm))
             local = False
-        if isinstance(branch, Attention) and branch.mix is None and mix in ("heads", "both"):
+        if isinstance(branch, (Attention, ShiftedWindowAttention)) and branch.mix is None and mix in ("heads", "both"):
             branches.append(replace(branch, mix=HeadMix()))
         else:
             branches.append(branch)
@@ -115,10 +115,9 @@ class _Start:
         """Accuracy on the search part, and the drift after each block."""
         after = drift(_features(self.plain), _features(network), self._images())
         score = accuracy(network, self.job.parts.search, accelerator=self.job.accelerator).value
-        return {"accuracy": score, "blocks": [self._row(b, one) for b, one in enumerate(after)]}
-
-    def _row(self, block: int, one: Drift) -> dict[str, Any]:
-        return {"block": block, "group": block // self.arch.stages[0].group, **asdict(one)}
+        groups = _groups(self.arch)
+        blocks = [{"block": b, "group": groups[b], **asdict(one)} for b, one in enumerate(after)]
+        return {"accuracy": score, "blocks": blocks}
 
     def _images(self) -> Iterator[Tensor]:
         """The images that are looked at, of the learn part, unchanged."""
@@ -137,7 +136,7 @@ class _Start:
         with contextlib.ExitStack() as stack:
             for name, users in sharers(self.arch).items():
                 module = modules.get(name.removesuffix(".weight"))
-                if not name.endswith(".weight") or not isinstance(module, nn.Linear):
+                if not name.endswith(".weight") or type(module) is not nn.Linear:
                     continue
                 fit = fits[name] = LayerFit.like(module.weight, module.bias)
                 layers[name] = module
@@ -163,13 +162,15 @@ def _see(fit: LayerFit, layer: nn.Linear, inputs: tuple[Tensor], output: Tensor)
 
 
 def _features(network: Network) -> Callable[[Tensor], Sequence[Tensor]]:
-    def after_every_block(images: Tensor) -> list[Tensor]:
-        found = network.forward_intermediates(
-            images, output_fmt="NLC", return_prefix_tokens=True, intermediates_only=True
-        )
-        return [torch.cat([prefix, patches], 1) for patches, prefix in found]
+    """The stream after every block."""
+    return lambda images: [after for _, after, _ in network.walk(images)]
 
-    return after_every_block
+
+def _groups(arch: Backbone) -> list[int]:
+    """For each block, counted over the whole network, the number of the group whose weights it uses."""
+    leaders = [(s, stage.leader(b)) for s, stage in enumerate(arch.stages) for b in range(stage.depth)]
+    numbers = {leader: number for number, leader in enumerate(dict.fromkeys(leaders))}
+    return [numbers[leader] for leader in leaders]
 
 
 def _renamed(plain: Network, arch: Backbone) -> dict[str, Tensor]:
@@ -180,7 +181,7 @@ def _renamed(plain: Network, arch: Backbone) -> dict[str, Tensor]:
 def _new_name(name: str, old: Backbone, new: Backbone) -> str:
     """The name in `new` of what `old` names so: the branches that `new` has besides move the others on."""
     parts = name.split(".")
-    if parts[0] != "stages" or len(parts) < 5:
+    if parts[0] != "stages" or parts[2:3] != ["blocks"] or len(parts) < 5:
         return name
     stage, block, branch = int(parts[1]), int(parts[3]), int(parts[4])
     theirs, ours = (arch.stages[stage].blocks[block].branches for arch in (old, new))
@@ -191,9 +192,10 @@ def _new_name(name: str, old: Backbone, new: Backbone) -> str:
 
 def _say(job: Job, arch: Backbone, rows: dict[str, dict[str, Any]], best: str) -> None:
     """What was found, in words."""
-    group = arch.stages[0].group
+    groups = _groups(arch)
+    last = {group: block for block, group in enumerate(groups)}
     for way, row in rows.items():
-        ends = [one for one in row["blocks"] if one["block"] % group == group - 1]
+        ends = [one for one in row["blocks"] if one["block"] in last.values()]
         drifts = ", ".join(f"{one['relative_l2']:.2f} ({one['cosine']:.2f})" for one in ends)
         job.voice.say(
             f"Begun by {way}: accuracy {row['accuracy']:.1%} before training; "

@@ -17,9 +17,8 @@ from vitesse.errors import VitesseError
 # table of signed distances and a kernel keep their centre.
 CENTRED = frozenset({"reach", "kernel"})
 # Axes of these kinds mean something entry by entry: they cannot be cut at all.
-FIXED = frozenset(
-    {"two", "three", "groups", "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"}
-)
+_COUNTS = {"two", "three", "four", "groups"}
+FIXED = frozenset({*_COUNTS, "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,20 @@ from vitesse.zoo.efficientvit_weights import efficientvit
 from vitesse.zoo.families import require_family
 from vitesse.zoo.irpe_weights import deit_irpe, irpe
 from vitesse.zoo.minideit_weights import minideit
+from vitesse.zoo.miniswin_student import miniswin_student
+from vitesse.zoo.swin_weights import autoformerv2, miniswin
 from vitesse.zoo.tinyvit_weights import tinyvit
 
 # What makes a network of a family's published state dict and config.
 FAMILIES: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], nn.Module]] = {
     "autoformer": autoformer,
+    "autoformerv2": autoformerv2,
     "deit_irpe": deit_irpe,
     "efficientvit": efficientvit,
     "irpe": irpe,
     "minideit": minideit,
+    "miniswin": miniswin,
+    "miniswin_student": miniswin_student,
     "tinyvit": tinyvit,
 }
 
@@ -31,8 +36,8 @@ def from_published(family: str, state_dict: Mapping[str, Tensor], config: Mappin
     `config` holds the arguments of the published constructor and beside them, where there are any, the `choices`.
     "autoformer" gives a `Supernet` as large as its storage, to be called as `net(images, arch)` with an arch from
     `published_arch("autoformer", config, sampled)`; "irpe" one encoding alone, which takes queries, keys or probabilities
-    and gives its terms; the others a `Network`. VitesseError names missing and unknown keys, other shapes, and settings
-    that are not supported.
+    and gives its terms; "miniswin_student" a `MiniSwinStudent`, whose logits come with features; the others a `Network`.
+    VitesseError names missing and unknown keys, other shapes, and settings that are not supported.
     """
     require_family(family, FAMILIES)
     return FAMILIES[family](state_dict, config)

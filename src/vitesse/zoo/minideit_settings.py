@@ -85,7 +85,7 @@ class MiniDeiTSettings:
 
 def arch_of(settings: MiniDeiTSettings) -> Backbone:
     """The network that the published code builds; VitesseError where it cannot be made."""
-    norm = _norm(settings.norm_layer)
+    norm = layer_norm(settings.norm_layer)
     try:
         attention = Attention(
             heads=settings.num_heads,
@@ -99,8 +99,8 @@ def arch_of(settings: MiniDeiTSettings) -> Backbone:
         mlp = MLP(ratio=hidden / settings.embed_dim, norm=norm)
         return Backbone(
             stem=PatchEmbed(
-                image=_pair(settings.img_size),
-                patch=_pair(settings.patch_size),
+                image=pair(settings.img_size),
+                patch=pair(settings.patch_size),
                 channels=settings.in_chans,
                 tokens=("class",) if settings.use_cls_token else (),
             ),
@@ -132,7 +132,7 @@ def _position(settings: MiniDeiTSettings) -> ImageRelativePosition | None:
     return value
 
 
-def _norm(text: str) -> LayerNorm:
+def layer_norm(text: str) -> LayerNorm:
     """`LayerNorm(eps=1e-6)` as a value; the eps of PyTorch where none is named."""
     found = re.fullmatch(r"LayerNorm(?:\(\s*(?:eps\s*=\s*([0-9.eE+-]+))?\s*\))?", text.strip())
     if found is None:
@@ -140,7 +140,8 @@ def _norm(text: str) -> LayerNorm:
     return LayerNorm(eps=float(found[1] or 1e-5))
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a size that may be one integer for a square."""
     if isinstance(value, int):
         return (value, value)
     height, width = value

@@ -40,6 +40,22 @@ from vitesse.zoo.minideit import (
     mini_deit_small_patch16_224,
     mini_deit_tiny_patch16_224,
 )
+from vitesse.zoo.swin import (
+    mini_swin_base_patch4_window7_224,
+    mini_swin_base_patch4_window12_384,
+    mini_swin_small_patch4_window7_224,
+    mini_swin_tiny_patch4_window7_224,
+    s3_base,
+    s3_small,
+    s3_tiny,
+    swin_base_patch4_window7_224,
+    swin_base_patch4_window12_384,
+    swin_small_patch4_window7_224,
+    swin_tiny_patch4_window7_224,
+    swinv2_base_window8_256,
+    swinv2_small_window8_256,
+    swinv2_tiny_window8_256,
+)
 from vitesse.zoo.tinyvit import (
     tiny_vit_5m_224,
     tiny_vit_11m_224,
@@ -101,6 +117,9 @@ class Model:
 _AUTOFORMER = "README of the published AutoFormer code; macs: AutoFormer paper, arXiv 2107.00651"
 _EFFICIENTVIT = "README of the published EfficientViT code, arXiv 2305.07027"
 _MINIVIT = "README of the published MiniViT code (paper: arXiv 2204.07154)"
+_S3 = "README of the published AutoFormerV2 code (paper: arXiv 2111.14725)"
+_SWIN = "Swin paper, arXiv 2103.14030"
+_SWINV2 = "README of the published Swin code (paper: arXiv 2111.09883)"
 _TINYVIT = "README of the published TinyViT code, arXiv 2207.10666"
 _TINYVIT_1K = f"{_TINYVIT}; trained on ImageNet-1k alone ({{}} after distillation on ImageNet-22k)"
 _TINYVIT_22K = f"{_TINYVIT}; after distillation on ImageNet-22k"
@@ -153,6 +172,20 @@ MODELS = (
     Model("minideit", mini_deit_small_patch16_224, Figures(11e6, None, 80.9, _MINIVIT)),
     Model("minideit", mini_deit_base_patch16_224, Figures(44e6, None, 83.2, _MINIVIT)),
     Model("minideit", mini_deit_base_patch16_384, Figures(44e6, None, 84.9, _MINIVIT)),
+    Model("miniswin", mini_swin_tiny_patch4_window7_224, Figures(12e6, None, 81.3, _MINIVIT)),
+    Model("miniswin", mini_swin_small_patch4_window7_224, Figures(26e6, None, 83.9, _MINIVIT)),
+    Model("miniswin", mini_swin_base_patch4_window7_224, Figures(46e6, None, 84.5, _MINIVIT)),
+    Model("miniswin", mini_swin_base_patch4_window12_384, Figures(47e6, None, 85.5, _MINIVIT)),
+    Model("autoformerv2", s3_tiny, Figures(28e6, None, 82.1, _S3)),
+    Model("autoformerv2", s3_small, Figures(50e6, None, 83.7, _S3)),
+    Model("autoformerv2", s3_base, Figures(71e6, None, 84.0, _S3)),
+    Model("swin", swin_tiny_patch4_window7_224, Figures(29e6, 4.5e9, 81.3, _SWIN)),
+    Model("swin", swin_small_patch4_window7_224, Figures(50e6, 8.7e9, 83.0, _SWIN)),
+    Model("swin", swin_base_patch4_window7_224, Figures(88e6, 15.4e9, 83.5, _SWIN)),
+    Model("swin", swin_base_patch4_window12_384, Figures(88e6, 47.0e9, 84.5, _SWIN)),
+    Model("swinv2", swinv2_tiny_window8_256, Figures(28e6, 5.9e9, 81.8, _SWINV2)),
+    Model("swinv2", swinv2_small_window8_256, Figures(50e6, 11.5e9, 83.7, _SWINV2)),
+    Model("swinv2", swinv2_base_window8_256, Figures(88e6, 20.3e9, 84.2, _SWINV2)),
     Model("tinyvit", tiny_vit_5m_224, Figures(5.4e6, 1.3e9, 79.1, _TINYVIT_1K.format("80.7"))),
     Model("tinyvit", tiny_vit_11m_224, Figures(11e6, 2.0e9, 81.5, _TINYVIT_1K.format("83.2"))),
     Model("tinyvit", tiny_vit_21m_224, Figures(21e6, 4.3e9, 83.1, _TINYVIT_1K.format("84.8"))),

@@ -8,7 +8,16 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 from torch.nn import functional
 
-from vitesse.arch import Backbone, Block, CascadedAttention, Grid, WindowAttention, tensors
+from vitesse.arch import (
+    Backbone,
+    Block,
+    CascadedAttention,
+    ContinuousPosition,
+    Grid,
+    ShiftedWindowAttention,
+    WindowAttention,
+    tensors,
+)
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.weights.slice import lengths
@@ -35,6 +44,8 @@ def at_resolution(network: Network, size: tuple[int, int]) -> Network:
         for k, one in enumerate(branches):
             if isinstance(one, WindowAttention):
                 branches[k] = replace(one, window=max(1, round(one.window * share)))
+            elif isinstance(one, ShiftedWindowAttention):
+                branches[k] = replace(_settled(one), window=max(1, round(one.window * share)))
             elif isinstance(one, CascadedAttention):
                 branches[k] = replace(one, window=min(largest, grid.rows, grid.columns))
         return Block(*branches)
@@ -44,6 +55,14 @@ def at_resolution(network: Network, size: tuple[int, int]) -> Network:
         for stage, grid in zip(arch.stages, replace(arch, stem=stem).grids, strict=True)
     )
     return with_windows(network, replace(arch, stem=stem, stages=tuple(stages)))
+
+
+def _settled(attention: ShiftedWindowAttention) -> ShiftedWindowAttention:
+    """The same attention, whose function of offsets goes on to see them as it does now when its windows change."""
+    position = attention.position
+    if isinstance(position, ContinuousPosition) and position.window is None:
+        return replace(attention, position=replace(position, window=attention.window))
+    return attention
 
 
 def with_windows(network: Network, arch: Backbone) -> Network:
@@ -95,8 +114,9 @@ def _alike(one: Backbone, other: Backbone) -> bool:
     """Whether two networks differ in image and windows alone."""
 
     def bare(block: Block) -> Block:
-        windowed = (WindowAttention, CascadedAttention)
-        return Block(*(replace(b, window=1) if isinstance(b, windowed) else b for b in block.branches))
+        settled = (_settled(b) if isinstance(b, ShiftedWindowAttention) else b for b in block.branches)
+        windowed = (WindowAttention, ShiftedWindowAttention, CascadedAttention)
+        return Block(*(replace(b, window=1) if isinstance(b, windowed) else b for b in settled))
 
     def whole(arch: Backbone) -> Backbone:
         stages = tuple(replace(stage, block=tuple(map(bare, stage.blocks))) for stage in arch.stages)

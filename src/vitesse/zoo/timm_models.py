@@ -1,20 +1,25 @@
-"""timm's vision transformers become networks of ours: `vit_*`, `deit*`, `tiny_vit_*`, `efficientvit_m*`, same outputs."""
+"""timm's vision transformers become networks of ours, with the same outputs.
+
+`vit_*`, `deit*`, `tiny_vit_*`, `efficientvit_m*`, `swin_*`, `swinv2_*`.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import timm
 import torch
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.efficientvit_msra import EfficientVitMsra
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.tiny_vit import TinyVit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone, CascadedAttention, ConvStem
+from vitesse.arch import Backbone, CascadedAttention, ConvStem, ShiftedWindowAttention
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
 from vitesse.zoo.preprocessing import set_preprocessing
@@ -22,6 +27,7 @@ from vitesse.zoo.published import MODELS
 from vitesse.zoo.strict import require_keys
 from vitesse.zoo.timm_arch import arch_of
 from vitesse.zoo.timm_efficientvit import efficientvit_arch, efficientvit_of, to_timm_efficientvit
+from vitesse.zoo.timm_swin import swin_arch, swin_of, to_timm_swin
 from vitesse.zoo.timm_tinyvit import tinyvit_arch, tinyvit_of, to_timm_tinyvit
 
 _STEM = {"stem.proj": "patch_embed.proj", "stem.norm": "norm_pre"}
@@ -35,11 +41,18 @@ _BLOCK = {
     "1.op.fc1": "mlp.fc1",
     "1.op.fc2": "mlp.fc2",
 }
+# The value and the network of each hierarchical kind.
+_HIERARCHICAL: dict[type[nn.Module], tuple[Callable[..., Backbone], Callable[..., Network]]] = {
+    EfficientVitMsra: (efficientvit_arch, efficientvit_of),
+    SwinTransformer: (swin_arch, swin_of),
+    SwinTransformerV2: (swin_arch, swin_of),
+    TinyVit: (tinyvit_arch, tinyvit_of),
+}
 _TOKENS = {"class": "cls_token", "distillation": "dist_token", "register": "reg_token"}
 
 
 def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
-    """The network of a timm VisionTransformer, TinyViT or EfficientViT (MSRA), with its weights and its preprocessing.
+    """The network of a timm VisionTransformer, TinyViT, EfficientViT (MSRA), Swin or SwinV2, with weights and preprocessing.
 
     `model` is a model or a name, whose pretrained weights are loaded unless `pretrained` is False. Stochastic depth is
     carried over, dropout is not. VitesseError for an unknown name (with the closest ones), for a model of another kind,
@@ -48,15 +61,16 @@ def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
     if isinstance(model, str):
         model = _create(model, pretrained)
     name = _name(model)
-    if isinstance(model, (TinyVit, EfficientVitMsra)):
-        taken = tinyvit_of if isinstance(model, TinyVit) else efficientvit_of
-        network = taken(model, name, _image(model))  # type: ignore[arg-type]  # each takes its own kind
+    if type(model) in _HIERARCHICAL:
+        _, taken = _HIERARCHICAL[type(model)]
+        network = taken(model, name, _image(model))
         set_preprocessing(network, _cfg(model))
         return network
     if not isinstance(model, VisionTransformer) or type(model) not in (VisionTransformer, VisionTransformerDistilled):
         raise VitesseError(
             f"{name} is a {type(model).__name__}, but only timm's plain VisionTransformer (vit_*, deit_*, deit3_*), "
-            "TinyVit and EfficientVitMsra can be taken over. As a teacher it can be used as it is."
+            "TinyVit, EfficientVitMsra, SwinTransformer and SwinTransformerV2 can be taken over. "
+            "As a teacher it can be used as it is."
         )
     arch = arch_of(model, name)
     rates = [float(getattr(block.drop_path1, "drop_prob", 0.0) or 0.0) for block in model.blocks]
@@ -70,11 +84,13 @@ def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
 
 
 def to_timm_state(network: Network) -> dict[str, Tensor]:
-    """The weights of a network that timm's VisionTransformer, TinyViT or EfficientViT (MSRA) can hold, as timm has them."""
+    """The weights of a network that a model of timm's that `from_timm` takes can hold, as timm has them."""
     arch, state = network.arch, network.state_dict()
     first = arch.stages[0].blocks[0].branches
     if any(isinstance(branch, CascadedAttention) for branch in first):
         return to_timm_efficientvit(network)
+    if any(isinstance(branch, ShiftedWindowAttention) for branch in first):
+        return to_timm_swin(network)
     if isinstance(arch.stem, ConvStem):
         return to_timm_tinyvit(network)
     theirs = {their: state[our] for our, their in _names(arch, state).items()}
@@ -123,10 +139,8 @@ def _create(name: str, pretrained: bool) -> nn.Module:
         empty = timm.create_model(name, pretrained=False)
     if type(empty) in (VisionTransformer, VisionTransformerDistilled):
         arch_of(empty, name)  # what cannot be taken over is refused before its weights are fetched
-    elif type(empty) is TinyVit:
-        tinyvit_arch(empty, name, _image(empty))
-    elif type(empty) is EfficientVitMsra:
-        efficientvit_arch(empty, name, _image(empty))
+    elif type(empty) in _HIERARCHICAL:
+        _HIERARCHICAL[type(empty)][0](empty, name, _image(empty))
     try:
         return timm.create_model(name, pretrained=pretrained)
     except (OSError, RuntimeError, ValueError) as error:
