@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -65,14 +64,32 @@ def test_epochs_in_turn(make: Make) -> None:
             store.read(epoch, [0])
 
 
-@pytest.mark.parametrize("way", ["fork", "spawn"])
-def test_workers_read_the_same(make: Make, way: str) -> None:
-    store = make()
-    mine = [store.read(epoch, np.arange(store.samples)) for epoch in range(store.epochs)]
+# The store goes to the workers, as with a data loader's.
+WORKERS = """
+import multiprocessing, sys
+import numpy as np
+from vitesse.distill.store import LogitStore
+
+if __name__ == "__main__":
+    store = LogitStore.open(sys.argv[1])
     asked = [(epoch, np.arange(store.samples)) for epoch in range(store.epochs)]
-    with multiprocessing.get_context(way).Pool(2) as pool:  # the store goes to the workers, as with a data loader's
+    mine = [store.read(*one) for one in asked]
+    with multiprocessing.get_context(sys.argv[2]).Pool(2) as pool:
         for theirs, ours in zip(pool.starmap(store.read, 2 * asked, chunksize=1), 2 * mine, strict=True):
             assert np.array_equal(theirs[0], ours[0]) and np.array_equal(theirs[1], ours[1])
+    print("the same")
+"""
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_workers_read_the_same(make: Make, way: str, tmp_path: Path) -> None:
+    """In a process of its own: one that other tests have filled with threads is not to be forked."""
+    script = tmp_path / "script.py"
+    script.write_text(WORKERS, encoding="utf-8")
+    child = subprocess.run(
+        [sys.executable, str(script), str(make().folder), way], capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0 and child.stdout == "the same\n", child.stderr[-3000:]
 
 
 def test_a_copy_keeps_its_promise(make: Make) -> None:
