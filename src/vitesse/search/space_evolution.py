@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vitesse.arch import Backbone, largest, picks, size, smallest, to_json
+from vitesse.arch import Backbone, largest, picks, sample, size, smallest, to_json
 from vitesse.arch.dimensions import Number, dimensions, moved
 from vitesse.errors import UsageError
 from vitesse.search.candidate import Candidate
@@ -21,6 +21,9 @@ from vitesse.search.space_importance import Importance, importances
 from vitesse.search.space_trend import Trend, counted, trends
 from vitesse.search.study import Study
 
+FEWEST = 16
+PROBES = 99
+ROOM = 0.1  # the least share of a space's networks within the budget after a move: a search needs some to choose from
 CHUNK = 64  # networks that are scored and written down at once
 
 
@@ -80,7 +83,7 @@ def measure(
 
     The sample doubles while the move of a dimension is in doubt, up to `most_samples`; what is then still in doubt stays.
     All candidates lie in the study at `storage`; killed and started again it ends as if it had not been. Raises UsageError
-    where there is no limit, no dimension, or no network within the limits.
+    where there is no limit, no dimension, or hardly a network near the limits.
     """
     if not limits:
         raise UsageError(
@@ -90,11 +93,16 @@ def measure(
     if not found:
         raise UsageError("A space that evolves has a choice among two numbers or more, but this one has none.")
     check_budget(space, costs, limits)
-    sample = _Sample(space, score=score, costs=costs, limits=limits, settings=settings, storage=storage, seed=seed)
+    drawn = _Sample(space, score=score, costs=costs, limits=limits, settings=settings, storage=storage, seed=seed)
     for look, count in enumerate(settings.looks):
-        grown = sample.grow(look, count, progress)
-        decisions = [picks(space, one.arch) for one in sample.candidates]
-        errors = [1 - one.score for one in sample.candidates]
+        grown = drawn.grow(look, count, progress)
+        if len(drawn.candidates) < FEWEST:
+            raise UsageError(
+                f"A space is judged by {FEWEST} networks or more near the budget, but it has {len(drawn.candidates)}. "
+                "Take other limits, a larger space, or a smaller evolve.least_cost."
+            )
+        decisions = [picks(space, one.arch) for one in drawn.candidates]
+        errors = [1 - one.score for one in drawn.candidates]
         told = trends(found, decisions, errors, settings=settings, looks=len(settings.looks), seed=seed)
         if not grown or all(trend.decided for trend in told):
             break
@@ -153,6 +161,7 @@ def _changes(
 ) -> tuple[dict[str, tuple[Number, ...]], dict[str, str]]:
     """The moves that can be made together, the surest first, by fewer steps where all cannot; why others are not made."""
     changes, held = dict[str, tuple[Number, ...]](), dict[str, str]()
+    least = min(ROOM, _share_within(space, costs, limits))
     for trend in sorted(told, key=lambda one: -one.strength):
         one = trend.dimension
         for less in range(max(abs(trend.lower), abs(trend.upper))):
@@ -162,12 +171,19 @@ def _changes(
             except ValueError as error:  # the rules of the values say how far a dimension can go
                 held[one.name] = str(error)
                 continue
-            if within(costs(smallest(following)), limits):
+            if _share_within(following, costs, limits) >= least:
                 changes[one.name] = options
                 held.pop(one.name, None)
                 break
-            held[one.name] = "No network within the budget would be left."
+            held[one.name] = "Hardly a network within the budget would be left."
     return changes, held
+
+
+def _share_within(space: Backbone, costs: Costs, limits: Mapping[str, float]) -> float:
+    """Of random networks of a space, and its smallest, the share that is within the limits."""
+    rng = random.Random(0)
+    probes = [smallest(space), *(sample(space, rng) for _ in range(PROBES))]
+    return sum(within(costs(arch), limits) for arch in probes) / len(probes)
 
 
 def _nearer(steps: int, less: int) -> int:

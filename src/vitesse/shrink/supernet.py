@@ -148,7 +148,12 @@ def trained_space(run: Path) -> Backbone:
 
 def affordable(space: Backbone, costing: Costing, *, seed: int) -> list[Backbone]:
     """Random subnets within the budget: what is never asked for need not be trained."""
-    return draw(space, POOL, rng=random.Random(seed), feasible=lambda arch: within(costing(arch), costing.limits))
+    return draw(
+        space,
+        min(POOL, size(space)),
+        rng=random.Random(seed),
+        feasible=lambda arch: within(costing(arch), costing.limits),
+    )
 
 
 def by_importance(job: Job, teacher: Network) -> dict[str, torch.Tensor]:
