@@ -162,8 +162,11 @@ def _changes(
     """The moves that can be made together, the surest first, by fewer steps where all cannot; why others are not made."""
     changes, held = dict[str, tuple[Number, ...]](), dict[str, str]()
     least = min(ROOM, _share_within(space, costs, limits))
-    for trend in sorted(told, key=lambda one: -one.strength):
+    ranked = sorted(told, key=lambda one: -one.strength)
+    for trend in [*ranked, *ranked]:  # what was held at first may be possible after others have moved
         one = trend.dimension
+        if one.name in changes:
+            continue
         for less in range(max(abs(trend.lower), abs(trend.upper))):
             options = one.moved(_nearer(trend.lower, less), _nearer(trend.upper, less))
             try:

@@ -18,7 +18,7 @@ from vitesse.arch import Backbone, from_json, size, tensors
 from vitesse.errors import VitesseError
 from vitesse.runs.files import write_json
 from vitesse.saved import save_network
-from vitesse.search.space_evolution import measure
+from vitesse.search.space_evolution import Measured, measure
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.job import Job
 from vitesse.shrink.scoring import Scorer, calibration
@@ -101,15 +101,8 @@ def _judge(job: Job, space: Backbone, progress: Progress, *, move: int, costing:
     """The stage: the errors of the space's networks with inherited weights on the search part, and the next space."""
     if not job.main:
         return {}
-    supernet, settings = load_supernet(job.path(_file(move)), space), job.settings.search
-    score = Scorer(
-        supernet, job.parts.search, accelerator=job.accelerator, batch=settings.batch, z=0.0,
-        precision=settings.precision, calibration=calibration(job, supernet),
-    )  # fmt: skip
-    found = measure(
-        space, score=score, costs=costing, limits=costing.limits, settings=job.settings.evolve,
-        storage=job.path(f"spaces/{move}/study.db"), seed=job.settings.seed, progress=progress,
-    )  # fmt: skip
+    supernet = load_supernet(job.path(_file(move)), space)
+    found = judged(job, supernet, costing, study=f"spaces/{move}/study.db", progress=progress)
     if 1 - found.error.top <= 1.1 / len(job.parts.classes):
         raise VitesseError(
             "A space is judged by networks that have learned something, but the best of the supernet's are right in "
@@ -121,6 +114,22 @@ def _judge(job: Job, space: Backbone, progress: Progress, *, move: int, costing:
         f"{found.error.networks} networks. " + ("Moves: " + "; ".join(moves) if moves else "Nothing moves.")
     )
     return found.to_dict()
+
+
+def judged(
+    job: Job, supernet: Supernet, costing: Costing, *, study: str,
+    progress: Progress = lambda done, total, note: None,
+) -> Measured:  # fmt: skip
+    """What the networks of a supernet say about its space, by their accuracy on the search part; kept in `study`."""
+    settings = job.settings.search
+    score = Scorer(
+        supernet, job.parts.search, accelerator=job.accelerator, batch=settings.batch, z=0.0,
+        precision=settings.precision, calibration=calibration(job, supernet),
+    )  # fmt: skip
+    return measure(
+        supernet.space, score=score, costs=costing, limits=costing.limits, settings=job.settings.evolve,
+        storage=job.path(study), seed=job.settings.seed, progress=progress,
+    )  # fmt: skip
 
 
 def _settle(job: Job, space: Backbone, progress: Progress, *, move: int) -> dict[str, Any]:
