@@ -82,12 +82,12 @@ def first_space(task: str) -> Backbone:
 
 
 def make_words(folder: Path, *, images: int) -> None:
-    """Images by class: of sixteen patches four show the pattern of the class, each other one at most three times."""
+    """Images by class: of sixteen patches five show the pattern of the class, each other one at most two times."""
     rng, patterns = np.random.default_rng(0), hadamard(16)[1:11].reshape(10, 4, 4)
     for place in range(images):
         label = place % 10
-        others = np.repeat(np.delete(np.arange(10), label), 3)
-        shown = rng.permutation(np.concatenate([np.full(4, label), rng.permutation(others)[:12]]))
+        others = np.repeat(np.delete(np.arange(10), label), 2)
+        shown = rng.permutation(np.concatenate([np.full(5, label), rng.permutation(others)[:11]]))
         patches = patterns[shown].reshape(4, 4, 4, 4).transpose(0, 2, 1, 3).reshape(16, 16)
         pixels = np.clip(128 + 40 * patches + rng.normal(0, 20, size=(16, 16)), 0, 255).astype(np.uint8)
         file = folder / f"pattern{label}" / f"{place:05}.png"
@@ -97,7 +97,7 @@ def make_words(folder: Path, *, images: int) -> None:
 
 def settings_of(task: str, seed: int, *, out: Path, quick: bool, epochs: int = 0) -> ShrinkSettings:
     """epochs: of the supernet's training, where it is not the first one of an evolution."""
-    train = TrainSettings(epochs=epochs or (12 if quick else 40), lr=1e-2, warmup=0.05, evaluate_every=1000)
+    train = TrainSettings(epochs=epochs or (12 if quick else 80), lr=1e-2, warmup=0.05, evaluate_every=1000)
     words = DataSettings(source=str(out / "images"), size=16, channels=1)
     return ShrinkSettings(
         seed=seed,
@@ -191,6 +191,7 @@ def variants(task: str, seed: int, job: Job, told: Any) -> list[Row]:
         "rounded": {"rounding": "nearest"},
         "raw": {"scale": "raw"},
         "ends": {"rule": "ends"},
+        "far": {"most_steps": 4},
         "expected error alone": {"top": 1.0},
         "without a test": {"confidence": 1e-9},
     }

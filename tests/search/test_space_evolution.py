@@ -17,7 +17,7 @@ from vitesse.search.space_evolution import Measured, _changes, measure
 from vitesse.search.study import read_candidates
 
 BEST_WIDTH = 48
-SETTINGS = EvolveSettings(samples=64, most_samples=128)
+SETTINGS = EvolveSettings(samples=64, most_samples=128, most_steps=2)
 
 
 def space(ratios: tuple[float, ...] = (3.0, 4.0, 5.0)) -> Backbone:

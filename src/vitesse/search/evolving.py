@@ -17,7 +17,8 @@ class EvolveSettings:
     dimension is not moved in the wrong direction by chance. threshold: the slope that is worth a step, in error (of 1).
     scale: the slope's unit, error for a "step" of the dimension or for one ("raw"). rounding: of slope over threshold
     ("truncate", "floor", "nearest"). rule: "trend" moves a whole dimension along its line, as published; "ends" widens or
-    narrows it at each end. most_steps: that an end moves at once.
+    narrows it at each end. most_steps: that an end moves at once; all dimensions
+    move together within one budget, so that long moves overshoot.
     """
 
     space: bool = False
@@ -32,7 +33,7 @@ class EvolveSettings:
     scale: Literal["steps", "raw"] = "steps"
     rounding: Literal["truncate", "floor", "nearest"] = "truncate"
     rule: Literal["trend", "ends"] = "trend"
-    most_steps: int = 2
+    most_steps: int = 1
 
     def __post_init__(self) -> None:
         rules = {

@@ -23,7 +23,7 @@ from vitesse.search.study import Study
 
 FEWEST = 16
 PROBES = 99
-ROOM = 0.1  # the least share of a space's networks within the budget after a move: a search needs some to choose from
+ROOM = 0.2  # the least share of a space's networks within the budget after a move: a search needs some to choose from
 CHUNK = 64  # networks that are scored and written down at once
 
 
