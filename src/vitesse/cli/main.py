@@ -15,11 +15,12 @@ from vitesse.errors import UsageError, VitesseError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-# What each verb does; it is the class of its name in the module of its name.
+# What each verb does; it is the class of its name in the module of its name (search-space: SearchSpace, search_space).
 VERBS = {
     "shrink": "from images and a budget to a small network: the main job",
     "train": "train one network, with a teacher or without",
     "supernet": "train the supernet of a space",
+    "search-space": "move the space to where the better networks are",
     "search": "find the best subnet of a supernet within a budget",
     "multiplex": "make the blocks of a trained network share weights",
     "distill": "teach one network what another knows, of whatever kind",
@@ -69,7 +70,7 @@ def run(arguments: list[str]) -> int:
 
 def overview() -> str:
     """What `vitesse --help` says."""
-    lines = [f"  {verb:<10} {what}" for verb, what in VERBS.items()]
+    lines = [f"  {verb:<12} {what}" for verb, what in VERBS.items()]
     return "\n".join(
         [
             "Vitesse makes vision transformers small and fast.",
@@ -90,8 +91,8 @@ def do(verb: str, arguments: list[str]) -> None:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.0)[0]
         raise UsageError(f"There is no verb {verb!r}. Did you mean {near}? vitesse --help lists them all.")
-    module = import_module(f"vitesse.cli.{verb}")
-    kind = getattr(module, verb.capitalize())
+    module = import_module(f"vitesse.cli.{verb.replace('-', '_')}")
+    kind = getattr(module, verb.title().replace("-", ""))
     within = getattr(module, "VERBS", {})  # of a verb that has verbs of its own
     if arguments and arguments[0] in within:
         kind, verb, arguments = within[arguments[0]], f"{verb} {arguments[0]}", arguments[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,16 @@ def _settings(options: RunOptions, flags: Mapping[str, object]) -> ShrinkSetting
 def _opened(options: RunOptions, settings: Any, given: Mapping[str, Any], *, device: str) -> RunFolder:
     asked = {name: to_json(value) if isinstance(value, Backbone) else str(value) for name, value in given.items()}
     facts: dict[str, dict[str, Any]] = {
-        "run": {**run_facts(type(options).__name__.lower(), seed=settings.seed), **asked},
+        "run": {**run_facts(_verb(options), seed=settings.seed), **asked},
         "versions": versions(),
         "device": {"kind": device},
     }
     return RunFolder.open(options.out, settings=settings_tree(settings), facts=facts)
+
+
+def _verb(options: RunOptions) -> str:
+    """How the command line spells what these options are of: SearchSpace is `search-space`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(options).__name__).lower()
 
 
 def _conclude(folder: Path, found: Mapping[str, Any], speaker: Speaker, *, as_json: bool) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from vitesse.cli.options import BudgetOptions, RunOptions, number_or_word
 
@@ -21,6 +23,7 @@ class Shrink(BudgetOptions, RunOptions):
       vitesse shrink --data digits --max-params 60k --out runs/digits
       vitesse shrink --data photos/ --teacher deit_small_patch16_224 --max-latency 12ms --out runs/photos
       vitesse shrink --data digits --max-params 30k --multiplex auto --out runs/shared
+      vitesse shrink --data digits --max-params 60k --evolve-space --out runs/evolved
     """
 
     space: str | None = None
@@ -29,6 +32,8 @@ class Shrink(BudgetOptions, RunOptions):
     """How the space is searched; evolution by default."""
     multiplex: str | None = None
     """Let blocks share weights, so that more fit into the budget: auto (the search chooses), or how many always do."""
+    evolve_space: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Move the space to where the better networks are before it is searched (see vitesse search-space)."""
     teacher_store: str | None = None
     """The folder of a store of the teacher's logits (vitesse logits write), read by supernet and finish alike."""
 
@@ -40,6 +45,7 @@ class Shrink(BudgetOptions, RunOptions):
         flags = {
             "supernet.space": self.space,
             "supernet.multiplex": number_or_word(self.multiplex),
+            "evolve.space": self.evolve_space or None,
             "search.strategy": self.strategy,
             "teacher.store": self.teacher_store,
         }

@@ -11,16 +11,19 @@ from vitesse.report import repeating, sections
 from vitesse.report.markup import Html, joined, tag, text
 from vitesse.report.plot_curves import curve_figures
 from vitesse.report.plot_front import front_figure
+from vitesse.report.plot_spaces import space_figures
 from vitesse.report.plot_style import Figure
 from vitesse.report.reading import read_summary
 from vitesse.report.serving import serving
 from vitesse.report.sharing import sharing
+from vitesse.report.spaces import spaces_section
 from vitesse.report.summary import RunSummary
 from vitesse.runs.files import write_text
 
 TITLES = {
     "detection": "Detection",
     "front": "Front",
+    "spaces": "Spaces",
     "architecture": "Architecture",
     "sharing": "Shared weights",
     "curves": "Training",
@@ -46,10 +49,11 @@ def write_report(folder: Path | str) -> Path:
 
 def page(summary: RunSummary) -> str:
     """The whole page as HTML."""
-    front, curves = front_figure(summary), curve_figures(summary)
+    front, curves, spaces = front_figure(summary), curve_figures(summary), space_figures(summary.spaces)
     parts = {
         "detection": sections.detection(summary),
         "front": sections.front_section(summary, front),
+        "spaces": spaces_section(summary.spaces, spaces),
         "architecture": sections.architecture(summary),
         "sharing": sharing(summary),
         "curves": sections.curves(summary, curves),
@@ -63,6 +67,7 @@ def page(summary: RunSummary) -> str:
     }
     figures = {"front-figure": front} if front is not None else {}
     figures |= {f"curve-{place}-figure": figure for place, figure in enumerate(curves.values())}
+    figures |= {f"space-{name}-figure": figure for name, figure in spaces.items()}
     created = str(summary.origin.run.get("created", ""))[:16].replace("T", " ")  # to the minute; all of it stands below
     return string.Template(_asset("page.html")).substitute(
         title=text(f"{summary.name} · Vitesse"),

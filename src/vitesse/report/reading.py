@@ -16,6 +16,8 @@ from vitesse.report.summary import (
     Candidate,
     Costs,
     Data,
+    Dimension,
+    Estimate,
     Gate,
     GateRow,
     Origin,
@@ -24,6 +26,7 @@ from vitesse.report.summary import (
     RunSummary,
     Served,
     Serving,
+    Space,
     Speed,
     Teacher,
     Timing,
@@ -65,6 +68,7 @@ def read_summary(folder: Path | str) -> RunSummary:
         search=result.part("search").values,
         multiplex=result.part("multiplex").values,
         detection=result.part("detection").values,
+        spaces=tuple(map(_space, _json(path, "space_evolution.json").parts("spaces"))),
         candidates=tuple(_candidate(part) for part in _lines(path / "candidates.jsonl")),
         curves=_curves(path / "metrics.jsonl"),
         speed=_speed(_json(path, "speed.json")),
@@ -218,6 +222,37 @@ def _data(result: _Part) -> Data:
         notes=result.texts("data_notes"),
         fingerprint=result.text("data_fingerprint"),
     )
+
+
+def _space(part: _Part) -> Space:
+    error = part.part("error")
+    return Space(
+        networks=int(error.need("networks")),
+        size=part.text("size") or "",
+        expected=(error.need("expected"), error.need("expected_error")),
+        top=(error.need("top"), error.need("top_error")),
+        both=(error.need("both"), error.need("both_error")),
+        supernet_epochs=int(part.need("supernet_epochs")),
+        dimensions=tuple(map(_dimension, part.parts("dimensions"))),
+    )
+
+
+def _dimension(part: _Part) -> Dimension:
+    return Dimension(
+        name=part.text("name") or "",
+        options=tuple(part.get("options", list) or ()),
+        step=part.need("step"),
+        choices=tuple(part.get("choices", list) or ()),
+        slope=_estimate(part.part("slope")) if part.get("slope", dict) else None,
+        importance=_estimate(part.part("importance")),
+        decided=bool(part.get("decided", bool)),
+        following=tuple(part.get("next", list) or ()),
+        held=part.text("held"),
+    )
+
+
+def _estimate(part: _Part) -> Estimate:
+    return Estimate(value=part.need("value"), low=part.need("low"), high=part.need("high"))
 
 
 def _candidate(part: _Part) -> Candidate:

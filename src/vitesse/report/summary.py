@@ -171,6 +171,43 @@ class Teacher:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval, or the one that was asked for."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dimension:
+    """One dimension of a space that evolved: its options, what they err by, what it mattered, and what became of it."""
+
+    name: str
+    options: tuple[float, ...]
+    step: float
+    choices: tuple[float | None, ...]
+    slope: Estimate | None
+    importance: Estimate
+    decided: bool
+    following: tuple[float, ...]
+    held: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """A space that evolved, judged by `networks` of it; errors of 1, each with its standard error."""
+
+    networks: int
+    size: str
+    expected: tuple[float, float]
+    top: tuple[float, float]
+    both: tuple[float, float]
+    supernet_epochs: int
+    dimensions: tuple[Dimension, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunSummary:
     """One run folder, read; whatever the run did not do is None or empty."""
 
@@ -186,6 +223,7 @@ class RunSummary:
     search: Mapping[str, object] = field(default_factory=dict)
     multiplex: Mapping[str, object] = field(default_factory=dict)
     detection: Mapping[str, object] = field(default_factory=dict)
+    spaces: tuple[Space, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     curves: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
     speed: Speed | None = None
@@ -199,7 +237,8 @@ class RunSummary:
     def verb(self) -> str:
         """What the run was: "shrink", "train", … as its command says, else "run"."""
         words = (self.origin.command or "").split()
-        known = [word for word in words if word in ("shrink", "train", "supernet", "search", "distill", "multiplex")]
+        verbs = ("shrink", "train", "supernet", "search", "search-space", "distill", "multiplex")
+        known = [word for word in words if word in verbs]
         return known[0] if known else "run"
 
 

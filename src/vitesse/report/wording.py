@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import singledispatch
+from itertools import pairwise
 
 from vitesse.arch import (
     MLP,
@@ -25,6 +26,7 @@ COST_NAMES: dict[CostName, str] = {
     "latency_ms": "latency",
     "memory_bytes": "memory",
 }
+DIMENSIONS = {"dim": "width", "head_dim": "width of heads", "key_dim": "width of keys", "ratio": "expansion ratio"}
 LIMITS: dict[str, CostName] = {f"max_{name}": name for name in COST_NAMES}
 
 
@@ -189,3 +191,27 @@ def _three(value: float) -> str:
     """Three digits that count, never in exponents."""
     decimals = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:.{decimals}f}"
+
+
+def dimension_name(path: str) -> str:
+    """A dimension of a space in words: `width of stage 1`, `heads of branch 1, stage 2`."""
+    parts = path.split(".")
+    stage = f"stage {int(parts[1]) + 1}" if parts[0] == "stages" else parts[0]
+    if parts[2:3] != ["blocks"]:
+        word = parts[-1]
+        return f"{DIMENSIONS.get(word, word.replace('_', ' '))} of {stage}"
+    numbers = [int(part) + 1 for part in parts[3:] if part.isdecimal()]
+    word = next(part for part in parts[3:] if not part.isdecimal())
+    named = DIMENSIONS.get(word, word.replace("_", " "))
+    first = [part.isdecimal() for part in parts[3:]].index(False)
+    branch, block = numbers[first - 1], f", from block {numbers[0]}" if first > 1 else ""
+    place = f" {numbers[-1]}" if len(numbers) > first else ""
+    return f"{named}{place} of branch {branch}, {stage}{block}"
+
+
+def interval(options: Sequence[float]) -> str:
+    """Options as an interval where they are one: `16 to 32 by 8`, else all of them."""
+    gaps = {round(high - low, 9) for low, high in pairwise(options)}
+    if len(gaps) == 1 and len(options) > 2:
+        return f"{options[0]:g} to {options[-1]:g} by {gaps.pop():g}"
+    return listed(f"{option:g}" for option in options)

@@ -12,6 +12,7 @@ from vitesse.search.candidate import Feasible
 
 DRAWS = 100  # for each network asked for; a draw and its cost by formula take well below a millisecond
 REPAIRS = 10
+MISSES = 10  # times as many in a row that bring nothing new: then what can be met so has been met
 
 
 def draw(
@@ -25,15 +26,18 @@ def draw(
     known = set(seen)
     barren = not known
     found: list[Backbone] = []
-    for attempt in range(count * (DRAWS + REPAIRS)):
-        if len(found) == count:
-            break
-        drawn = sample(space, rng)
-        arch = drawn if attempt < count * DRAWS else repair(space, drawn, rng=rng, feasible=feasible)
-        if arch is None or arch in known or not feasible(arch):
-            continue
-        known.add(arch)
-        found.append(arch)
+    for tries, shrunk in ((DRAWS, False), (REPAIRS, True)):
+        missed = 0  # since the last one that was new
+        for _ in range(count * tries):
+            if len(found) == count or missed == tries * MISSES:
+                break
+            drawn = sample(space, rng)
+            arch = repair(space, drawn, rng=rng, feasible=feasible) if shrunk else drawn
+            missed += 1
+            if arch is not None and arch not in known and feasible(arch):
+                known.add(arch)
+                found.append(arch)
+                missed = 0
     if barren and not found and count:
         raise VitesseError(
             f"At least one network of the space must meet the budget, but none was found in {count * DRAWS} draws and "

@@ -16,7 +16,7 @@ from vitesse.runs.files import write_json, write_text
 from vitesse.runs.folder import RunFolder
 from vitesse.saved import load_network
 from vitesse.search.feasible import check_budget
-from vitesse.shrink import finish, multiplexing, searching, supernet
+from vitesse.shrink import evolving, finish, multiplexing, searching, supernet
 from vitesse.shrink.costing import Costing, formula_costs
 from vitesse.shrink.job import Job, Voice
 from vitesse.shrink.serving import serving
@@ -45,8 +45,11 @@ def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict
     space = supernet.space_of(job, None if absent else teacher.arch)
     costing = _priced(job, space)
     taught = None if absent else _ready(job, teacher)
-    job.do("supernet", lambda progress: supernet.train_supernet(
-        job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
+    if settings.evolve.space:
+        space, costing = evolving.evolve_space(job, space, costing=costing, priced=_priced, teacher=taught)
+    else:
+        job.do("supernet", lambda progress: supernet.train_supernet(
+            job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
     trained = supernet.load_supernet(job.path(supernet.NETWORK), space)
     found = job.do("search", lambda progress: searching.run_search(job, trained, costing=costing, progress=progress))
     arch = searching.winner_arch(job)
@@ -98,6 +101,20 @@ def train_supernet(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice)
     costing = _priced(job, space)
     return job.do("supernet", lambda progress: supernet.train_supernet(
         job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
+
+
+def search_space(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict[str, Any]:
+    """Move the space that is set to where the better networks within the budget are; leaves its supernet for `search`."""
+    if not settings.budget.limits():
+        raise UsageError(
+            "A space evolves within a budget, because without one more is always better. "
+            "Name one or more of --max-params, --max-macs, --max-latency and --max-memory."
+        )
+    job = Job(settings, folder, voice=voice)
+    taught = _named_teacher(job)
+    space = supernet.space_of(job, taught.arch if isinstance(taught, Network) else None)
+    evolving.evolve_space(job, space, costing=_priced(job, space), priced=_priced, teacher=taught)
+    return job.folder.outputs("supernet")
 
 
 def search_supernet(

@@ -10,6 +10,7 @@ from vitesse.data.augment import Augment
 from vitesse.data.load import DataSettings
 from vitesse.data.mix import Mix
 from vitesse.deploy.ways import Precision
+from vitesse.search.evolving import EvolveSettings
 from vitesse.tasks.settings import DistillSettings
 from vitesse.train.settings import TrainSettings
 
@@ -171,6 +172,7 @@ class ShrinkSettings:
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     distill: DistillSettings = field(default_factory=DistillSettings)
     supernet: SupernetSettings = field(default_factory=SupernetSettings)
+    evolve: EvolveSettings = field(default_factory=EvolveSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     multiplex: MultiplexSettings = field(default_factory=MultiplexSettings)
     finish: TrainSettings = field(

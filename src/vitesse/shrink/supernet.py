@@ -26,6 +26,7 @@ from vitesse.shrink.teacher import teaching_of
 from vitesse.supernet import Supernet
 from vitesse.tasks.classification import one_subnet, sandwich
 from vitesse.train.loop import Progress
+from vitesse.train.settings import TrainSettings
 from vitesse.weights.reorder import importance, most_important_first, reorder
 from vitesse.weights.sharing import untied
 from vitesse.zoo import space_named
@@ -63,6 +64,15 @@ def train_supernet(
 ) -> dict[str, Any]:
     """The stage: leaves the trained host in the run folder."""
     settings = job.scaled(job.settings.supernet.train, offset=2)
+    supernet, elastic = begun(job, space, teacher, settings)
+    kept = taught(job, supernet, settings, stage="supernet", costing=costing, teacher=teacher, progress=progress)
+    if job.main:
+        leave(job, kept)
+    return {"space_size": f"{size(space):.3g}", "elastic": elastic}
+
+
+def begun(job: Job, space: Backbone, teacher: nn.Module | None, settings: TrainSettings) -> tuple[Supernet, bool]:
+    """The supernet before its training, and whether it begins with the teacher's weights."""
     torch.manual_seed(settings.seed)
     supernet = Supernet(space, drop_path=settings.drop_path)
     elastic = job.settings.supernet.elastic and isinstance(teacher, Network) and begins(teacher.arch, supernet.host)
@@ -72,8 +82,22 @@ def train_supernet(
         own = supernet.network.state_dict()
         # Blocks that share begin with the first one's weights; maps over the heads, which the teacher lacks, do nothing.
         supernet.network.load_state_dict(own | {name: known[name] for name in own if name in known})
+    return supernet, elastic
+
+
+def taught(
+    job: Job,
+    supernet: Supernet,
+    settings: TrainSettings,
+    *,
+    stage: str,
+    costing: Costing,
+    teacher: nn.Module | None,
+    progress: Progress,
+) -> Supernet:
+    """The supernet after a training by the rule that is set."""
     teaching = teaching_of(job, teacher, train=settings).logits_only()
-    pool = affordable(space, costing, seed=settings.seed)
+    pool = affordable(supernet.space, costing, seed=settings.seed)
 
     def one_of(rng: random.Random) -> Backbone:
         return rng.choice(pool)
@@ -81,21 +105,24 @@ def train_supernet(
     if job.settings.supernet.rule == "single":
         losses = one_subnet(one_of, teaching, seed=settings.seed)
     else:
-        ends, randoms = (largest(space), smallest(space)), job.settings.supernet.randoms
+        ends, randoms = (largest(supernet.space), smallest(supernet.space)), job.settings.supernet.randoms
         losses = sandwich(ends, one_of, teaching, seed=settings.seed, randoms=randoms)
     # What is looked at meanwhile is one subnet within the budget: the largest would tell nothing new.
     typical = pool[0]
     calibrating = calibration(job, supernet)
     kept = job.train(
-        supernet, settings, stage="supernet", losses=losses, progress=progress,
+        supernet, settings, stage=stage, losses=losses, progress=progress,
         forward=lambda network: _as(network, typical, calibrating),
     )  # fmt: skip
     assert isinstance(kept, Supernet)
     kept.network.preprocess, kept.network.class_names = job.parts.preprocess, job.parts.classes
-    if job.main:
-        save_network(kept.network, job.path(NETWORK))
-        write_json(job.path(SPACE), {"space": to_json(space)})
-    return {"space_size": f"{size(space):.3g}", "elastic": elastic}
+    return kept
+
+
+def leave(job: Job, supernet: Supernet) -> None:
+    """Write the trained host and its space, for the search."""
+    save_network(supernet.network, job.path(NETWORK))
+    write_json(job.path(SPACE), {"space": to_json(supernet.space)})
 
 
 def _as(supernet: nn.Module, arch: Backbone, calibrating: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
@@ -121,7 +148,12 @@ def trained_space(run: Path) -> Backbone:
 
 def affordable(space: Backbone, costing: Costing, *, seed: int) -> list[Backbone]:
     """Random subnets within the budget: what is never asked for need not be trained."""
-    return draw(space, POOL, rng=random.Random(seed), feasible=lambda arch: within(costing(arch), costing.limits))
+    return draw(
+        space,
+        min(POOL, size(space)),
+        rng=random.Random(seed),
+        feasible=lambda arch: within(costing(arch), costing.limits),
+    )
 
 
 def by_importance(job: Job, teacher: Network) -> dict[str, torch.Tensor]:
