@@ -42,12 +42,12 @@ def test_where_a_dimension_went_what_a_step_does_and_what_it_mattered(folder: Pa
     spaces = read_summary(folder).spaces
     last = guideline(spaces, "stages.0.dim")
     assert last.startswith(
-        "Width of stage 1 went from 16 to 32 by 8 to 24 to 40 by 8: a step of 8 changes the error by 0.10 "
+        "Width of stage 1 went from 16–32 by 8 to 24–40 by 8: a step of 8 changes the error by 0.10 "
     )
     assert "34 (20 to 48) % of the variance" in last
     first = guideline(spaces[:1], "stages.0.dim")
     assert "a step of 8 up lowers the error by 1.00 (0.80 to 1.20) points" in first
-    assert first.endswith("It would move on to 24 to 40 by 8.")
+    assert first.endswith("It would move on to 24–40 by 8.")
     moved = space_figures(spaces)["intervals"]["data"]
     assert [bar["base"] for bar in moved] == [[0.0], [1.0]] and [bar["y"] for bar in moved] == [[2.0], [2.0]]
     whole = page(read_summary(folder))
@@ -79,5 +79,5 @@ def test_names_of_dimensions(path: str, name: str) -> None:
 
 def test_intervals_in_words() -> None:
     assert interval((1, 2)) == "1 and 2"
-    assert interval((0.5, 0.6, 0.7)) == "0.5 to 0.7 by 0.1"
+    assert interval((0.5, 0.6, 0.7)) == "0.5–0.7 by 0.1"
     assert interval((16, 24, 40)) == "16, 24 and 40"

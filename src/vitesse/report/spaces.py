@@ -54,7 +54,7 @@ def guideline(spaces: Sequence[Space], name: str) -> str:
     last = history[-1]
     begun, ended = interval(history[0].options), interval(last.options)
     went = f"stayed {begun}" if begun == ended else f"went from {begun} to {ended}"
-    share = f"it explains {_points(last.importance, 100, 0)} % of the variance of the errors"
+    share = f"it explains {_points(last.importance, 0)} % of the variance of the errors"
     words = f"{dimension_name(name)} {went}: {_effect(last)}; {share}."
     if last.held:
         words += f" It should have moved on, but: {last.held}"
@@ -69,15 +69,15 @@ def _effect(one: Dimension) -> str:
         return "what a step does is not known"
     slope = one.slope
     if slope.low <= 0 <= slope.high:
-        return f"a step of {one.step:g} changes the error by {_points(slope, 100, 2)} points, which may be nothing"
+        return f"a step of {one.step:g} changes the error by {_points(slope, 2)} points, which may be nothing"
     if slope.value < 0:
         falls = Estimate(value=-slope.value, low=-slope.high, high=-slope.low)
-        return f"a step of {one.step:g} up lowers the error by {_points(falls, 100, 2)} points"
-    return f"a step of {one.step:g} up raises the error by {_points(slope, 100, 2)} points"
+        return f"a step of {one.step:g} up lowers the error by {_points(falls, 2)} points"
+    return f"a step of {one.step:g} up raises the error by {_points(slope, 2)} points"
 
 
-def _points(value: Estimate, factor: float, digits: int) -> str:
-    numbers = (f"{factor * number:.{digits}f}" for number in (value.value, value.low, value.high))
+def _points(value: Estimate, digits: int) -> str:
+    numbers = (f"{100 * number:.{digits}f}" for number in (value.value, value.low, value.high))
     middle, low, high = numbers
     return f"{middle} ({low} to {high})"
 
@@ -111,8 +111,8 @@ def _table(spaces: Sequence[Space]) -> Html:
             str(place + 1),
             ", ".join(f"{option:g}" for option in one.options),
             ", ".join("–" if value is None else percent(value) for value in one.choices),
-            "–" if one.slope is None else _points(one.slope, 100, 2),
-            _points(one.importance, 100, 0),
+            "–" if one.slope is None else _points(one.slope, 2),
+            _points(one.importance, 0),
             "yes" if one.decided else "no",
         )
         for place, space in enumerate(spaces)

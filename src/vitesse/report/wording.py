@@ -210,8 +210,8 @@ def dimension_name(path: str) -> str:
 
 
 def interval(options: Sequence[float]) -> str:
-    """Options as an interval where they are one: `16 to 32 by 8`, else all of them."""
+    """Options as an interval where they are one: `16–32 by 8`, else all of them."""
     gaps = {round(high - low, 9) for low, high in pairwise(options)}
     if len(gaps) == 1 and len(options) > 2:
-        return f"{options[0]:g} to {options[-1]:g} by {gaps.pop():g}"
+        return f"{options[0]:g}–{options[-1]:g} by {gaps.pop():g}"
     return listed(f"{option:g}" for option in options)

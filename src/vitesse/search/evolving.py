@@ -29,7 +29,7 @@ class EvolveSettings:
     top: float = 0.05
     least_cost: float = 0.5
     confidence: float = 0.95
-    threshold: float = 0.002
+    threshold: float = 0.001
     scale: Literal["steps", "raw"] = "steps"
     rounding: Literal["truncate", "floor", "nearest"] = "truncate"
     rule: Literal["trend", "ends"] = "trend"
