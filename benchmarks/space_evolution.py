@@ -62,7 +62,7 @@ from vitesse.tasks.classification import accuracy
 from vitesse.train.loop import Progress
 from vitesse.train.settings import TrainSettings
 
-BUDGETS = {"words": 3_000, "digits": 10_000}
+BUDGETS = {"words": 5_000, "digits": 10_000}
 RIGHT = {"words": {"dim": "up", "ratio": "down"}, "digits": {"dim": "up"}}  # where the dimensions should go
 WAYS = ("evolved", "first")
 
