@@ -29,8 +29,9 @@ def brief(**changes: Any) -> ShrinkSettings:
         supernet=SupernetSettings(train=replace(BRIEF, drop_path=0.0)),
         search=SearchSettings(population=4, generations=2),
         finish=BRIEF,
-        # Barely trained networks say little: a rounding error may turn the class of an image.
-        export=ExportSettings(rounds=10, accuracy_tolerance=0.02),
+        # Barely trained networks say little: a rounding error may turn the class of an image. Exporting a teacher takes as
+        # long as all the rest.
+        export=ExportSettings(rounds=10, accuracy_tolerance=0.02, time_teacher=False),
     )
     return replace(settings, **changes)
 
@@ -87,6 +88,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     """The folder and the result of one whole run, for tests that only look."""
     from vitesse.shrink.run import shrink
 
-    path = tmp_path_factory.mktemp("runs") / "whole"
-    with opened(path, brief()) as folder:
-        return path, shrink(brief(), folder, voice=Listener().voice)
+    path, asked = tmp_path_factory.mktemp("runs") / "whole", brief()
+    asked = replace(asked, export=replace(asked.export, time_teacher=True))
+    with opened(path, asked) as folder:
+        return path, shrink(asked, folder, voice=Listener().voice)

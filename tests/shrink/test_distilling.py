@@ -21,7 +21,7 @@ from vitesse.errors import UsageError, VitesseError
 from vitesse.nets import build
 from vitesse.saved import load_network, save_network
 from vitesse.shrink.distilling import distill
-from vitesse.shrink.settings import ShrinkSettings, TeacherSettings
+from vitesse.shrink.settings import ExportSettings, ShrinkSettings, TeacherSettings
 from vitesse.shrink.student import student_named
 from vitesse.tasks.settings import DistillSettings
 
@@ -130,7 +130,9 @@ def test_a_teacher_that_knows_other_classes_is_tuned(teacher: Path, tmp_path: Pa
     network = load_network(teacher)
     network.class_names = tuple("abcdefghij")
     save_network(network, tmp_path / "other.safetensors")
-    settings = asked(teacher=TeacherSettings(model=str(tmp_path / "other.safetensors"), tune=BRIEF))
+    settings = asked(
+        teacher=TeacherSettings(model=str(tmp_path / "other.safetensors"), tune=BRIEF), export=ExportSettings()
+    )
     (tmp_path / "student.json").write_text(to_json(vit(8)))
     with opened(tmp_path / "run", settings) as folder:
         result = distill(settings, folder, student=str(tmp_path / "student.json"), voice=Listener().voice)

@@ -77,6 +77,7 @@ def test_a_run_leaves_a_network_within_its_budget(whole: tuple[Path, dict[str, A
     counted = sum(parameter.numel() for parameter in network.parameters())
     assert counted == result["params"] == cost(network.arch).params <= 60_000
     assert result["teacher_params"] >= 5 * 60_000
+    assert result["teacher_latency_ms"] > 0
     assert network.class_names == tuple(str(digit) for digit in range(10))
     assert json.loads((path / "result.json").read_text()) == json.loads(json.dumps(result))
     assert contains(trained_space(path), from_json((path / "arch.json").read_text()))

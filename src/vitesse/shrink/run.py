@@ -155,10 +155,11 @@ def _ready(job: Job, teacher: Teacher) -> nn.Module:
 def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] | None) -> dict[str, Any]:
     """Export, time and examine a finished network; `result.json` for the report.
 
-    An encoder cannot be examined beside it, and a teacher with a view of its own is not exported to be timed.
+    An encoder cannot be examined beside it; a teacher with a view of its own is not exported to be timed, nor one that is not
+    to be.
     """
     teacher = teacher if teacher is not None and classifies(job, teacher) else None
-    served = None if isinstance(teacher, (Viewing, HubModel)) else teacher
+    served = None if isinstance(teacher, (Viewing, HubModel)) or not job.settings.export.time_teacher else teacher
     job.do("export", lambda progress: finish.export(job, progress))
     timed = job.do("speed", lambda progress: finish.speed(job, served, progress))
     if job.settings.export.precisions or job.settings.export.runtimes:

@@ -127,13 +127,15 @@ class ExportSettings:
     """How the result is exported, checked and served.
 
     tolerance: of the file against the network. accuracy_tolerance: the accuracy that the file, and smaller numbers, may
-    lose. runtime: in which latencies are measured, and kept to. int8, bf16, fp16: smaller numbers to try; runtimes: in
-    which, where it is not those of files that are installed. What is fastest serves.
+    lose. rounds: how often it is timed. time_teacher: whether the teacher is exported, too, and timed beside it. runtime: in
+    which latencies are measured, and kept to. int8, bf16, fp16: smaller numbers to try; runtimes: in which, where it is not
+    those of files that are installed. What is fastest serves.
     """
 
     tolerance: float = 1e-4
     accuracy_tolerance: float = 0.005
     rounds: int = 200
+    time_teacher: bool = True
     runtime: Literal["onnxruntime", "openvino", "compile", "eager"] = "onnxruntime"
     runtimes: tuple[Literal["onnxruntime", "openvino", "compile", "eager"], ...] = ()
     int8: bool = False
