@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from vitesse.arch import Backbone, cost, from_json, largest
 from vitesse.errors import VitesseError
+from vitesse.report.fields import Fields, json_file, json_lines, parsed
 from vitesse.report.summary import (
     Candidate,
     Costs,
@@ -31,9 +32,7 @@ from vitesse.report.summary import (
     Teacher,
     Timing,
 )
-from vitesse.runs.files import read_json
 
-T = TypeVar("T")
 FILES = (
     "model.safetensors",
     "model.onnx",
@@ -49,7 +48,7 @@ FILES = (
 def read_summary(folder: Path | str) -> RunSummary:
     """Read a run folder; VitesseError where `run.toml` is missing or a file does not say what it should."""
     path = Path(folder)
-    result = _json(path, "result.json")
+    result = json_file(path, "result.json")
     arch = _arch(path / "arch.json")
     return RunSummary(
         name=path.resolve().name,
@@ -68,110 +67,30 @@ def read_summary(folder: Path | str) -> RunSummary:
         search=result.part("search").values,
         multiplex=result.part("multiplex").values,
         detection=result.part("detection").values,
-        spaces=tuple(map(_space, _json(path, "space_evolution.json").parts("spaces"))),
-        candidates=tuple(_candidate(part) for part in _lines(path / "candidates.jsonl")),
+        spaces=tuple(map(_space, json_file(path, "space_evolution.json").parts("spaces"))),
+        candidates=tuple(_candidate(part) for part in json_lines(path / "candidates.jsonl")),
         curves=_curves(path / "metrics.jsonl"),
-        speed=_speed(_json(path, "speed.json")),
-        gate=_gate(_json(path, "gate.json")),
-        serving=_serving(_json(path, "serving.json")),
+        speed=_speed(json_file(path, "speed.json")),
+        gate=_gate(json_file(path, "gate.json")),
+        serving=_serving(json_file(path, "serving.json")),
         seconds=result.number("seconds"),
         seconds_by_stage=result.part("seconds_by_stage").numbers(),
         files={name: (path / name).stat().st_size for name in FILES if (path / name).is_file()},
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Part:
-    """One JSON object and where it stands, so that a wrong value can be named."""
-
-    where: str
-    values: Mapping[str, object]
-
-    def get(self, key: str, kind: type[T]) -> T | None:
-        """The value, None where it is missing or null; VitesseError where it is of another kind."""
-        value = self.values.get(key)
-        if value is None or (isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)):
-            return value
-        raise self.wrong(key, kind.__name__)
-
-    def number(self, key: str) -> float | None:
-        whole = self.values.get(key)
-        return whole if isinstance(whole, int) and not isinstance(whole, bool) else self.get(key, float)
-
-    def need(self, key: str) -> float:
-        value = self.number(key)
-        if value is None:
-            raise self.wrong(key, "number")
-        return value
-
-    def text(self, key: str) -> str | None:
-        return self.get(key, str)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(str(item) for item in self.get(key, list) or ())
-
-    def pair(self, key: str) -> tuple[float, float] | None:
-        match self.get(key, list):
-            case None:
-                return None
-            case [int() | float() as low, int() | float() as high]:
-                return float(low), float(high)
-        raise self.wrong(key, "list of two numbers")
-
-    def part(self, key: str) -> _Part:
-        return _Part(where=f"{self.where}, `{key}`", values=self.get(key, dict) or {})
-
-    def parts(self, key: str) -> Iterator[_Part]:
-        for place, item in enumerate(self.get(key, list) or ()):
-            yield _object(item, f"{self.where}, `{key}`, entry {place + 1}")
-
-    def numbers(self) -> dict[str, float]:
-        return {key: value for key in self.values if (value := self.number(key)) is not None}
-
-    def wrong(self, key: str, kind: str) -> VitesseError:
-        return VitesseError(f"{self.where}: `{key}` must be a {kind}, but is {self.values.get(key)!r}.")
-
-
-def _object(value: object, where: str) -> _Part:
-    if not isinstance(value, dict):
-        raise VitesseError(f"{where} must be a JSON object, but is a {type(value).__name__}.")
-    return _Part(where=where, values=value)
-
-
-def _json(folder: Path, name: str) -> _Part:
-    path = folder / name
-    return _object(read_json(path) if path.is_file() else {}, str(path))
-
-
-def _lines(path: Path) -> Iterator[_Part]:
-    if not path.is_file():
-        return
-    lines = path.read_text(encoding="utf-8").split("\n")
-    # What stands behind the last line break is a line that a killed run did not finish: it will be written again.
-    for place, line in enumerate(lines[:-1], start=1):
-        if line.strip():
-            yield _object(_parsed(line, f"{path}, line {place}", json.loads), f"{path}, line {place}")
-
-
-def _parsed(text: str, where: str, parse: Callable[[str], T]) -> T:
-    try:
-        return parse(text)
-    except ValueError as error:  # JSON's, TOML's and the architectures' errors are ValueErrors
-        raise VitesseError(f"{where} cannot be read: {error}") from error
-
-
 def _arch(path: Path) -> Backbone | None:
     if not path.is_file():
         return None
     # A supernet's folder holds a space; what lies in it is the largest network's parameters.
-    return largest(_parsed(path.read_text(encoding="utf-8"), str(path), from_json))
+    return largest(parsed(path.read_text(encoding="utf-8"), str(path), from_json))
 
 
 def _origin(path: Path) -> Origin:
     if not path.is_file():
         raise VitesseError(f"A run folder holds run.toml, but {path} does not exist. Name the folder of a run.")
     text = path.read_text(encoding="utf-8")
-    tables = _Part(where=str(path), values=_parsed(text, str(path), tomllib.loads))
+    tables = Fields(where=str(path), values=parsed(text, str(path), tomllib.loads))
     return Origin(
         run=tables.part("run").values,
         versions=tables.part("versions").values,
@@ -180,7 +99,7 @@ def _origin(path: Path) -> Origin:
     )
 
 
-def _costs(part: _Part, arch: Backbone | None, *, prefix: str = "") -> Costs:
+def _costs(part: Fields, arch: Backbone | None, *, prefix: str = "") -> Costs:
     """What the file says; what it does not say and the architecture tells, by formula."""
     told = cost(arch) if arch is not None else None
 
@@ -196,7 +115,7 @@ def _costs(part: _Part, arch: Backbone | None, *, prefix: str = "") -> Costs:
     )
 
 
-def _teacher(folder: Path, result: _Part) -> Teacher | None:
+def _teacher(folder: Path, result: Fields) -> Teacher | None:
     arch = _arch(folder / "teacher" / "arch.json")
     outcome = Outcome(
         costs=_costs(result, arch, prefix="teacher_"),
@@ -215,7 +134,7 @@ def _teacher(folder: Path, result: _Part) -> Teacher | None:
     )
 
 
-def _data(result: _Part) -> Data:
+def _data(result: Fields) -> Data:
     return Data(
         source=result.part("asked").text("data"),
         classes=result.texts("classes"),
@@ -224,7 +143,7 @@ def _data(result: _Part) -> Data:
     )
 
 
-def _space(part: _Part) -> Space:
+def _space(part: Fields) -> Space:
     error = part.part("error")
     return Space(
         networks=int(error.need("networks")),
@@ -237,7 +156,7 @@ def _space(part: _Part) -> Space:
     )
 
 
-def _dimension(part: _Part) -> Dimension:
+def _dimension(part: Fields) -> Dimension:
     return Dimension(
         name=part.text("name") or "",
         options=tuple(part.get("options", list) or ()),
@@ -251,13 +170,13 @@ def _dimension(part: _Part) -> Dimension:
     )
 
 
-def _estimate(part: _Part) -> Estimate:
+def _estimate(part: Fields) -> Estimate:
     return Estimate(value=part.need("value"), low=part.need("low"), high=part.need("high"))
 
 
-def _candidate(part: _Part) -> Candidate:
+def _candidate(part: Fields) -> Candidate:
     return Candidate(
-        arch=_parsed(json.dumps(part.get("arch", dict)), f"{part.where}, `arch`", from_json),
+        arch=parsed(json.dumps(part.get("arch", dict)), f"{part.where}, `arch`", from_json),
         score=part.need("score"),
         costs=_costs(part.part("costs"), None),
         origin=part.text("origin") or "",
@@ -268,7 +187,7 @@ def _candidate(part: _Part) -> Candidate:
 def _curves(path: Path) -> dict[str, tuple[Reading, ...]]:
     """The readings of each stage in order of steps; what is told twice of a step (a resumed run) counts as told last."""
     stages: dict[str, dict[int, Reading]] = {}
-    for part in _lines(path):
+    for part in json_lines(path):
         step = int(part.need("step"))
         readings = stages.setdefault(part.text("stage") or "train", {})
         before = readings.get(step, Reading(step=step, epoch=None, loss=None, lr=None, accuracy=None))
@@ -286,12 +205,12 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _speed(part: _Part) -> Speed | None:
+def _speed(part: Fields) -> Speed | None:
     rows = tuple(_timing(row, name=row.text("name"), verdict=row.text("verdict")) for row in part.parts("rows"))
     return Speed(conditions=part.part("conditions").values, rows=rows) if rows else None
 
 
-def _timing(row: _Part, *, name: str | None, verdict: str | None) -> Timing:
+def _timing(row: Fields, *, name: str | None, verdict: str | None) -> Timing:
     return Timing(
         name=name or "",
         median_ms=row.need("median_ms"),
@@ -302,7 +221,7 @@ def _timing(row: _Part, *, name: str | None, verdict: str | None) -> Timing:
     )
 
 
-def _gate(part: _Part) -> Gate | None:
+def _gate(part: Fields) -> Gate | None:
     if not part.values:
         return None
     return Gate(
@@ -316,7 +235,7 @@ def _gate(part: _Part) -> Gate | None:
     )
 
 
-def _serving(part: _Part) -> Serving | None:
+def _serving(part: Fields) -> Serving | None:
     if not part.values:
         return None
     fastest = [(one.text("way"), one.need("batch"), one.need("threads")) for one in part.parts("fastest")]
@@ -328,7 +247,7 @@ def _serving(part: _Part) -> Serving | None:
     )
 
 
-def _served(tried: _Part, fastest: list[tuple[str | None, float, float]]) -> Iterator[Served]:
+def _served(tried: Fields, fastest: list[tuple[str | None, float, float]]) -> Iterator[Served]:
     """A row for each batch size and number of threads; one for a way that could not be run."""
     way = f"{tried.text('runtime')} {tried.text('precision')}"
     fidelity = tried.part("fidelity")
