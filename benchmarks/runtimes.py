@@ -1,12 +1,13 @@
 """The fastest way to serve a network, as `vitesse bench` finds it, against timm eager, timm compiled, and plain ONNX Runtime.
 
-    python benchmarks/runtimes.py [--quick] [--models NAME ...] [--json FILE]
+    python benchmarks/runtimes.py [--quick] [--models NAME ...] [--no-compile] [--json FILE]
 
 The same weights in all. First `choose` tries every runtime that is installed, in float32 and bfloat16, at batch 1 and 16, and
 names the fastest; then that one is timed anew beside timm's module, the same compiled, and timm's ONNX file in ONNX
 Runtime: all by turns, wall clock, one thread. `peak` is the share of what a product of two large matrices reaches here in the
 same precision, counting two operations for each multiply-add. The weights are random, so outputs are compared, not accuracies:
-`off` is the largest difference of a logit as a share of the largest. Target: best at least 3 times timm eager everywhere.
+`off` is the largest difference of a logit as a share of the largest. Compiling takes minutes for each network: `--no-compile`
+leaves it out. Target: best at least 3 times timm eager everywhere.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def best_of(choice: Choice, batch: int) -> tuple[str, Runtime, float]:
     return way.label, row.ready.open(threads=1), row.fidelity.difference
 
 
-def cases(name: str, folder: Path, peaks: dict[str, float], *, rounds: int, seconds: float) -> tuple[list[Row], Choice]:
+def cases(
+    name: str, folder: Path, peaks: dict[str, float], *, left_out: set[str], rounds: int, seconds: float
+) -> tuple[list[Row], Choice]:
     """One network at both batch sizes."""
     torch.manual_seed(0)
     theirs = timm.create_model(name, pretrained=False).eval()
@@ -76,19 +79,22 @@ def cases(name: str, folder: Path, peaks: dict[str, float], *, rounds: int, seco
     module = served(ours, PREPROCESS)
     subject = Subject(name=name, file=write(module, folder / "ours.onnx"), module=module)
     choice = choose(
-        [subject], ways([one for one in usable(["all"]) if one != "executorch"], ["bf16"]), folder,
+        [subject], ways([one for one in usable(["all"]) if one not in left_out], ["bf16"]), folder,
         batches=(1, 16), threads=(1,), rounds=rounds, seconds=seconds,
     )  # fmt: skip
-    eager, compiled = TorchRuntime(plain, threads=1), CompiledRuntime(plain, threads=1)
-    files = OnnxRuntime(write(plain, folder / "timm.onnx"), threads=1)
+    others = {
+        "eager": TorchRuntime(plain, threads=1),
+        "compile": CompiledRuntime(plain, threads=1),
+        "onnxruntime": OnnxRuntime(write(plain, folder / "timm.onnx"), threads=1),
+    }
+    others = {key: runtime for key, runtime in others.items() if key not in left_out}
     rows = []
     for batch in (1, 16):
         images = np.random.default_rng(0).random((batch, 3, 224, 224), dtype=np.float32)
         label, best, off = best_of(choice, batch)
-        runtimes = {"best": best, "eager": eager, "compile": compiled, "onnxruntime": files}
-        calls = {key: runtime.bind(images) for key, runtime in runtimes.items()}
+        calls = {key: runtime.bind(images) for key, runtime in {"best": best, **others}.items()}
         timed = time_interleaved(calls, rounds=rounds, warmup=2, seconds=seconds)
-        ratios = {key: compare(timed[key], timed["best"]) for key in ("eager", "compile", "onnxruntime")}
+        ratios = {key: compare(timed[key], timed["best"]) for key in others}
         rate = batch / timed["best"].median_ms * 1e3
         rows.append(
             {
@@ -108,16 +114,19 @@ def cases(name: str, folder: Path, peaks: dict[str, float], *, rounds: int, seco
 
 def main() -> None:
     """Run the cases and show them, then all that was tried."""
-    args = options(__doc__, more={"models": {"nargs": "+", "default": list(MODELS)}})
+    args = options(
+        __doc__, more={"models": {"nargs": "+", "default": list(MODELS)}, "no-compile": {"action": "store_true"}}
+    )
     before = conditions()
     names = ["efficientvit_m0"] if args.quick else args.models
     rounds, seconds = (10, 3.0) if args.quick else (40, 30.0)
+    left_out = {"executorch"} | ({"compile"} if args.no_compile else set())
     peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
     rows: list[Row] = []
     tried: list[Row] = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            found, choice = cases(name, Path(folder), peaks, rounds=rounds, seconds=seconds)
+            found, choice = cases(name, Path(folder), peaks, left_out=left_out, rounds=rounds, seconds=seconds)
         rows += found
         for one in choice.tried:
             times = {f"batch {each.batch}": f"{each.latency.median_ms:.2f} ms" for each in one.timed}

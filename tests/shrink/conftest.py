@@ -83,12 +83,17 @@ class Killed(BaseException):
     """What stands for `kill -9`: no handler of the source catches it."""
 
 
+def whole_settings() -> ShrinkSettings:
+    """Those of `whole`: its teacher is timed, too."""
+    asked = brief()
+    return replace(asked, export=replace(asked.export, time_teacher=True))
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The folder and the result of one whole run, for tests that only look."""
     from vitesse.shrink.run import shrink
 
-    path, asked = tmp_path_factory.mktemp("runs") / "whole", brief()
-    asked = replace(asked, export=replace(asked.export, time_teacher=True))
-    with opened(path, asked) as folder:
-        return path, shrink(asked, folder, voice=Listener().voice)
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    with opened(path, whole_settings()) as folder:
+        return path, shrink(whole_settings(), folder, voice=Listener().voice)

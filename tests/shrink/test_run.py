@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
-from tests.shrink.conftest import BRIEF, Killed, Listener, brief, opened
+from tests.shrink.conftest import BRIEF, Killed, Listener, brief, opened, whole_settings
 
 import vitesse
 from vitesse.arch import (
@@ -101,8 +101,8 @@ def test_the_exported_file_says_what_the_network_says(whole: tuple[Path, dict[st
 def test_a_finished_run_is_not_done_again(whole: tuple[Path, dict[str, Any]]) -> None:
     path, result = whole
     listener = Listener()
-    with opened(path, brief()) as folder:
-        again = shrink(brief(), folder, voice=listener.voice)
+    with opened(path, whole_settings()) as folder:
+        again = shrink(whole_settings(), folder, voice=listener.voice)
     assert again == result
     assert set(listener.stages) <= {"data"}
 
