@@ -177,3 +177,13 @@ def test_to_dict_is_json() -> None:
     assert json.loads(json.dumps(a.to_dict())) == {
         "median_ms": 6.0, "p10_ms": 2.0, "p90_ms": 10.0, "spread": pytest.approx(8 / 6), "rounds": 11}  # fmt: skip
     assert json.loads(json.dumps(compare(a, a).to_dict()))["verdict"].startswith("no verdict")
+
+
+@pytest.mark.parametrize(("wins", "rounds", "told"), [(10, 10, True), (9, 10, False), (29, 40, True), (28, 40, False)])
+def test_many_noisy_rounds_tell_which_is_faster(wins: int, rounds: int, told: bool) -> None:
+    """Though the spread, from half to twice, exceeds the difference."""
+    slow, noise = [1.0] * rounds, [0.5] * wins + [2.0] * (rounds - wins)
+    found = compare(Latency(samples_ms=tuple(slow)), Latency(samples_ms=tuple(noise)))
+    assert found.wins == wins
+    assert found.beyond_chance is told
+    assert compare(Latency(samples_ms=tuple(noise)), Latency(samples_ms=tuple(slow))).beyond_chance is told

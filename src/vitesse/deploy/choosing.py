@@ -1,7 +1,7 @@
 """All ways to serve a network tried on this device: what each loses, what each takes, and which is the fastest.
 
 A way is kept where it loses no more than the tolerance and, with smaller numbers than float32, is faster than its runtime
-with float32 by more than the noise. All take turns, so that what disturbs the machine disturbs them alike.
+with float32 beyond chance. All take turns, so that what disturbs the machine disturbs them alike.
 """
 
 from __future__ import annotations
@@ -144,13 +144,13 @@ def _refused(one: Tried, tried: Sequence[Tried]) -> str:
     plain = Way(one.way.runtime)
     float32 = next(row for row in tried if row.subject is one.subject and row.way == plain)
     seen = [compare(before.latency, after.latency) for before, after in zip(float32.timed, one.timed, strict=False)]
-    if not seen or any(verdict.decided and verdict.ratio < 1 for verdict in seen):
+    if not seen or any(verdict.beyond_chance and verdict.ratio < 1 for verdict in seen):
         return ""
     return f"not faster than {plain.label}"
 
 
 def _fastest(subject: Subject, tried: Sequence[Tried], batch: int, threads: int) -> Fastest | None:
-    """The fastest that is kept; of those that the noise does not tell from it, the first, as the plainest."""
+    """The fastest that is kept; of those that chance does not tell from it, the first, as the plainest."""
     kept = {
         one: timed.latency
         for one in tried
@@ -167,7 +167,7 @@ def _fastest(subject: Subject, tried: Sequence[Tried], batch: int, threads: int)
 
 def _slower(latency: Latency, best: Latency) -> bool:
     against = compare(best, latency)
-    return against.decided and against.ratio > 1
+    return against.beyond_chance and against.ratio > 1
 
 
 def _said(error: Exception) -> str:

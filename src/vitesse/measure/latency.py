@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 # Fewer rounds than this never give a verdict: nine wins of ten come about by chance once in fifty times.
 MIN_ROUNDS = 10
+CHANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,17 +69,29 @@ class Comparison:
 
     Decided only where one of the two won at least nine rounds of ten, that is where the whole range from `low` to
     `high` lies on one side of 1. Pairing removes what is common to a round: a slow minute slows both.
+    wins: the rounds in which `b` was the faster.
     """
 
     ratio: float
     low: float
     high: float
     rounds: int
+    wins: int
 
     @property
     def decided(self) -> bool:
         """Whether the difference is larger than the noise."""
         return self.rounds >= MIN_ROUNDS and not self.low <= 1 <= self.high
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether one won so many rounds as chance gives once in a hundred times (sign test, two-sided).
+
+        It says which is the faster, where `decided` says that the difference will be seen: many noisy rounds tell the first.
+        """
+        fewer = min(self.wins, self.rounds - self.wins)
+        worse = sum(math.comb(self.rounds, wins) for wins in range(fewer + 1))
+        return 2 * worse <= CHANCE * float(2**self.rounds)
 
     @property
     def verdict(self) -> str:
@@ -104,7 +117,8 @@ def compare(a: Latency, b: Latency) -> Comparison:
     # Logarithms, so that comparing b with a says exactly the inverse.
     ratios = [math.log(later / first) for first, later in zip(a.samples_ms, b.samples_ms, strict=True)]
     low, middle, high = (math.exp(quantile(ratios, share)) for share in (0.1, 0.5, 0.9))
-    return Comparison(ratio=middle, low=low, high=high, rounds=a.rounds)
+    wins = sum(ratio < 0 for ratio in ratios)
+    return Comparison(ratio=middle, low=low, high=high, rounds=a.rounds, wins=wins)
 
 
 def time_interleaved(
