@@ -73,7 +73,7 @@ def cases(
 ) -> tuple[list[Row], Choice]:
     """One network at both batch sizes."""
     torch.manual_seed(0)
-    theirs = timm.create_model(name, pretrained=False).eval()
+    theirs = timm.create_model(name, pretrained=False, num_classes=1000).eval()
     ours, plain = from_timm(theirs).eval(), unfolded(theirs, PREPROCESS)
     macs = cost(ours.arch).macs
     module = served(ours, PREPROCESS)
