@@ -9,38 +9,8 @@ not folded; in evaluation it keeps gathered biases, ours gathers them anew. The 
 
 from __future__ import annotations
 
-import time
-
-import timm
-import torch
-from showing import Row, conditions, end, options, show
-from tiny_vit import call
-
-from vitesse.measure import compare, time_interleaved
-from vitesse.zoo import from_timm
-
-
-def case(name: str, *, batch: int, train: bool, rounds: int, seconds: float) -> Row:
-    """Time one network in one mode against timm's."""
-    torch.manual_seed(0)
-    theirs = timm.create_model(name, pretrained=False).eval()
-    ours = from_timm(theirs)
-    images = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        torch.testing.assert_close(ours(images[:1]), theirs(images[:1]), rtol=1e-3, atol=1e-4)
-    networks = {"ours": ours.train(train), "timm": theirs}
-    theirs.train(train)  # timm's gives nothing back
-    calls = {label: call(network, images, train=train) for label, network in networks.items()}
-    timed = time_interleaved(calls, rounds=rounds, warmup=1, seconds=seconds, clock=time.process_time)
-    found = compare(timed["timm"], timed["ours"])
-    return {
-        "model": name,
-        "what": "fwd+bwd" if train else "fwd",
-        "batch": batch,
-        "timm ms": timed["timm"].median_ms,
-        "ours/timm": f"{found.ratio:.2f} ({found.low:.2f}–{found.high:.2f})",
-        "rounds": timed["timm"].rounds,
-    }
+from beside_timm import case
+from showing import conditions, end, options, show
 
 
 def main() -> None:

@@ -10,6 +10,20 @@ from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, PatchEmb
 from vitesse.supernet import Supernet
 
 
+def randomized(supernet: Supernet) -> Supernet:
+    """In float64 and evaluation, with weights and running statistics that matter."""
+    torch.manual_seed(0)
+    supernet.double().eval()
+    for parameter in supernet.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    for name, buffer in supernet.named_buffers():
+        if name.endswith("running_mean"):
+            nn.init.normal_(buffer, std=0.3)
+        elif name.endswith("running_var"):
+            nn.init.uniform_(buffer, 0.5, 2.0)
+    return supernet
+
+
 @pytest.fixture(scope="session")
 def space() -> Backbone:
     attention = Attention(
@@ -34,11 +48,7 @@ def space() -> Backbone:
 
 @pytest.fixture
 def supernet(space: Backbone) -> Supernet:
-    torch.manual_seed(0)
-    supernet = Supernet(space, drop_path=0.4)
-    for parameter in supernet.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    return supernet.double().eval()
+    return randomized(Supernet(space, drop_path=0.4))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tests.laws.conftest import randomized
+from torch import Tensor
 
 from vitesse.arch import (
     Backbone,
@@ -71,16 +72,7 @@ def open_space(request: pytest.FixtureRequest) -> Backbone:
 
 
 def supernet_of(one: Backbone) -> Supernet:
-    torch.manual_seed(0)
-    supernet = Supernet(one).double().eval()
-    for parameter in supernet.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    for name, buffer in supernet.named_buffers():
-        if name.endswith("running_mean"):
-            nn.init.normal_(buffer, std=0.3)
-        elif name.endswith("running_var"):
-            nn.init.uniform_(buffer, 0.5, 2.0)
-    return supernet
+    return randomized(Supernet(one))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import random
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tests.laws.conftest import randomized
+from torch import Tensor
 
 from vitesse.arch import (
     MLP,
@@ -46,16 +47,7 @@ def space() -> Backbone:
 
 @pytest.fixture
 def supernet(space: Backbone) -> Supernet:
-    torch.manual_seed(0)
-    supernet = Supernet(space, drop_path=0.4).double().eval()
-    for parameter in supernet.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    for name, buffer in supernet.named_buffers():
-        if name.endswith("running_mean"):
-            nn.init.normal_(buffer, std=0.3)
-        elif name.endswith("running_var"):
-            nn.init.uniform_(buffer, 0.5, 2.0)
-    return supernet
+    return randomized(Supernet(space, drop_path=0.4))
 
 
 @pytest.fixture(scope="module")

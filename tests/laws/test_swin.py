@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tests.laws.conftest import randomized
+from torch import Tensor
 
 from vitesse.arch import (
     MLP,
@@ -72,11 +73,7 @@ def one(request: pytest.FixtureRequest) -> Backbone:
 
 @pytest.fixture
 def supernet(one: Backbone) -> Supernet:
-    torch.manual_seed(0)
-    supernet = Supernet(one, drop_path=0.4).double().eval()
-    for parameter in supernet.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    return supernet
+    return randomized(Supernet(one, drop_path=0.4))
 
 
 @pytest.fixture(scope="module")

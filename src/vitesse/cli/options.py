@@ -89,8 +89,9 @@ class PrecisionOptions:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """Those that are asked for."""
-        asked: dict[Precision, bool] = {"int8": self.int8, "bf16": self.bf16, "fp16": self.fp16}
-        return tuple(name for name, wanted in asked.items() if wanted)
+        from vitesse.deploy.ways import smaller
+
+        return smaller(int8=self.int8, bf16=self.bf16, fp16=self.fp16)
 
 
 def number_or_word(text: str | None) -> int | str | None:

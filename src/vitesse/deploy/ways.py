@@ -46,6 +46,12 @@ class Way:
         return f"{self.runtime} {self.precision}"
 
 
+def smaller(*, int8: bool, bf16: bool, fp16: bool) -> tuple[Precision, ...]:
+    """The precisions below float32 that are asked for."""
+    asked: dict[Precision, bool] = {"int8": int8, "bf16": bf16, "fp16": fp16}
+    return tuple(name for name, wanted in asked.items() if wanted)
+
+
 def ways(runtimes: Sequence[str], precisions: Sequence[Precision]) -> list[Way]:
     """All sound pairs, the plainest first; float32 is always among them, for without it nothing can be called faster."""
     wanted = {"fp32", *precisions}

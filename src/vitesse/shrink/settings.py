@@ -9,7 +9,7 @@ from vitesse.arch import Budget
 from vitesse.data.augment import Augment
 from vitesse.data.load import DataSettings
 from vitesse.data.mix import Mix
-from vitesse.deploy.ways import Precision
+from vitesse.deploy.ways import Precision, smaller
 from vitesse.search.evolving import EvolveSettings
 from vitesse.tasks.settings import DistillSettings
 from vitesse.train.settings import TrainSettings
@@ -152,8 +152,7 @@ class ExportSettings:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """The smaller numbers that are tried."""
-        asked: dict[Precision, bool] = {"int8": self.int8, "bf16": self.bf16, "fp16": self.fp16}
-        return tuple(name for name, wanted in asked.items() if wanted)
+        return smaller(int8=self.int8, bf16=self.bf16, fp16=self.fp16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from vitesse.data.load import Parts
 from vitesse.data.part import Batch
 from vitesse.distill.licence import warning_about
 from vitesse.distill.store import LogitStore
-from vitesse.distill.store.views import PUBLISHED, check_views, recipe_of, samples_of, seeds_of, views_of
+from vitesse.distill.store.views import check_views, is_published, require_recipe, samples_of, seeds_of, views_of
 from vitesse.losses.classification import dense_targets
 from vitesse.tasks.teaching import Answers
 
@@ -32,7 +32,7 @@ class Stored:
     def __init__(self, path: Path | str, *, smoothing: float) -> None:
         self.store = LogitStore.open(path)
         self.seed, self.augment, self.mix, self.preprocess = views_of(self.store.manifest.recipe, smoothing=smoothing)
-        self.whole_pictures = self.store.manifest.recipe.get("replay") == PUBLISHED
+        self.whole_pictures = is_published(self.store)
         self._samples: Ints | None = None  # of each image of the learn part, its number in the store
 
     @property
@@ -49,9 +49,8 @@ class Stored:
 
     def require(self, parts: Parts) -> None:
         """Raise UsageError or VitesseError where its views are not those of these data, here and now."""
-        own = not self.whole_pictures
-        recipe = recipe_of(parts, augment=self.augment, mix=self.mix, seed=self.seed) if own else None
-        self.store.check(recipe=recipe, classes=len(parts.classes))
+        require_recipe(self.store, parts)
+        self.store.check(classes=len(parts.classes))
         check_views(self.store, parts)
         self._samples = samples_of(self.store, parts.learn)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitesse.data import Parts
 from vitesse.distill.store.reading import LogitStore
 from vitesse.distill.store.records import BOUNDS
-from vitesse.distill.store.views import PUBLISHED, recipe_of, samples_of, seeds_of, views_of
+from vitesse.distill.store.views import require_recipe, samples_of, seeds_of, views_of
 from vitesse.distill.store.writing import Answers, fingerprint
 from vitesse.train.processes import processes
 
@@ -63,8 +63,7 @@ def compare(
     UsageError where the views of `parts` are others than the store's.
     """
     view_seed, augment, mix, _ = views_of(store.manifest.recipe)
-    if store.manifest.recipe.get("replay") != PUBLISHED:
-        store.check(recipe=recipe_of(parts, augment=augment, mix=mix, seed=view_seed))
+    require_recipe(store, parts)
     rng, places_in_store, total = np.random.default_rng(seed), samples_of(store, parts.learn), len(parts.learn)
     drawn = np.sort(rng.choice(total * store.epochs, min(samples, total * store.epochs), replace=False))
     epochs, indices = np.divmod(drawn, total)

@@ -69,6 +69,18 @@ def views_of(recipe: Mapping[str, Any], *, smoothing: float = 0.0) -> tuple[int,
         ) from error
 
 
+def is_published(store: LogitStore) -> bool:
+    """Whether the views of a store are those of the seeds in its records."""
+    return bool(store.manifest.recipe.get("replay") == PUBLISHED)
+
+
+def require_recipe(store: LogitStore, parts: Parts) -> None:
+    """Raise UsageError where the store was written for other views of other data; seeds alone fix those of published ones."""
+    seed, augment, mix, _ = views_of(store.manifest.recipe)
+    if not is_published(store):
+        store.check(recipe=recipe_of(parts, augment=augment, mix=mix, seed=seed))
+
+
 def samples_of(store: LogitStore, part: Part) -> Ints:
     """The number in the store of each image of a part, (N,); a converted store knows images by their names.
 
@@ -99,7 +111,7 @@ def samples_of(store: LogitStore, part: Part) -> Ints:
 
 def seeds_of(store: LogitStore, samples: Ints, *, epoch: int) -> Seeds | None:
     """The published seeds of a stored epoch's views, by the images' places in their part; None where views are ours."""
-    if store.manifest.recipe.get("replay") != PUBLISHED:
+    if not is_published(store):
         return None
     return lambda indices: store.seeds(epoch, samples[indices]).astype(np.int64)
 
