@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,13 @@ def test_round_trip(network: Network, file: Path) -> None:
         assert torch.equal(found(images), network.eval()(images))
     assert torch.equal(vitesse.load(file)(images), network(images))
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_network_is_loaded_without_what_serves_it(file: Path) -> None:
+    serving = {"onnx", "onnxruntime", "openvino"}
+    script = f"import sys, vitesse; vitesse.load({str(file)!r}); print(*({serving} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_without_preprocess_and_names(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from vitesse import data
 from vitesse.cli.main import run
 from vitesse.data import Preprocess
 from vitesse.deploy import OnnxRuntime, exporting, missing, runtime, served
@@ -43,9 +44,11 @@ def test_a_network_without_classes_is_refused(model: Path, tmp_path: Path, capsy
 
 
 def test_smaller_numbers_are_tried_beside_the_file(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "small.onnx"
+    """On the images of the gate's own data, which is read once."""
+    out, real, read = tmp_path / "small.onnx", data.load_parts, []
+    monkeypatch.setattr(data, "load_parts", lambda *given, **more: read.append(given) or real(*given, **more))
     asked = [
         "--data",
         "digits",
@@ -62,6 +65,7 @@ def test_smaller_numbers_are_tried_beside_the_file(
     shown = capsys.readouterr().out
     rows = {line.split()[1]: line for line in shown.splitlines() if line.startswith("onnxruntime ")}
     assert list(rows) == ["fp32", "fp16", "int8"]
+    assert len(read) == 1
     kept = {file.name for file in tmp_path.iterdir()} - {"small.onnx"}
     assert kept == {f"small.{name}.onnx" for name in ("fp16", "int8") if " yes" in rows[name]}
 

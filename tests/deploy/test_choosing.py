@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import vitesse
-from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, choosing, preparing, serving
+from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, choosing, half_onnx, serving
 from vitesse.deploy.choosing import choose
 from vitesse.deploy.evidence import Evidence, Pictures
 from vitesse.deploy.preparing import Subject
@@ -105,7 +105,7 @@ def test_what_loses_too_much_is_refused_however_fast(
                 tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), tensor.name))
         onnx.save(model, target)
 
-    monkeypatch.setattr(preparing, "fp16_onnx", spoil)
+    monkeypatch.setattr(half_onnx, "fp16_onnx", spoil)
     timed(2.0, 0.1)
     choice = tried(subject, [PLAIN, HALF], tmp_path)
     assert re.match(r"loses \d+\.\d\d% of accuracy, where 5.00% may be lost", refusals(choice)["onnxruntime fp16"])

@@ -13,7 +13,7 @@ from vitesse.errors import UsageError, VitesseError
 
 if TYPE_CHECKING:
     from vitesse.cli.console import Speaker
-    from vitesse.data import Preprocess
+    from vitesse.data import Parts, Preprocess
     from vitesse.deploy import ExportedFile, Proof
     from vitesse.deploy.opening import Target
     from vitesse.nets import Network
@@ -53,6 +53,7 @@ class Export(PrecisionOptions):
     def run(self) -> None:
         """Do it."""
         from vitesse.cli.console import Speaker, result
+        from vitesse.data import DataSettings, load_parts
         from vitesse.saved import load_network
 
         self._require_out()
@@ -63,28 +64,25 @@ class Export(PrecisionOptions):
                 f"An export needs the names of the classes and how images are prepared, but {self.model} does not say it. "
                 "Train it on your images first: vitesse shrink or vitesse train, with it as the teacher."
             )
-        proof = _proof(self.data, network.preprocess, classes=network.class_names, speaker=speaker)
+        with speaker.stage("data") as progress:
+            parts = load_parts(DataSettings(source=self.data), preprocess=network.preprocess, progress=progress)
+        proof = _proof(parts, labelled=parts.classes == network.class_names)
         for to in able:
             with speaker.stage(f"export to {to}"):
                 file = self._write(network, network.preprocess, to, proof)
             result(f"Written: {file.path} ({_about(file)}). It computes what the network computes:")
             result(file.gate.table())
             if to == "onnx" and (self.precisions or self.runtime):
-                self._try_ways(network, file.path, speaker)
+                self._try_ways(network, file.path, parts, speaker)
             result(f"Next: vitesse predict {file.path} IMAGE, or vitesse bench {file.path}")
 
-    def _try_ways(self, network: Network, file: Path, speaker: Speaker) -> None:
+    def _try_ways(self, network: Network, file: Path, parts: Parts, speaker: Speaker) -> None:
         from vitesse.cli.ways import try_exported
+        from vitesse.deploy.evidence import gather
 
-        try_exported(
-            network,
-            file,
-            data=self.data,
-            runtimes=self.runtime,
-            precisions=self.precisions,
-            tolerance=self.tolerance,
-            speaker=speaker,
-        )
+        labelled = parts.classes == network.class_names
+        evidence = gather(parts, labelled=labelled, tolerance=self.tolerance)
+        try_exported(network, file, evidence, runtimes=self.runtime, precisions=self.precisions, speaker=speaker)
 
     def _require_out(self) -> None:
         from vitesse.deploy.opening import SUFFIXES
@@ -139,13 +137,11 @@ def _about(file: ExportedFile) -> str:
     return ", ".join(parts)
 
 
-def _proof(source: str, preprocess: Preprocess, *, classes: tuple[str, ...], speaker: Speaker) -> Proof:
-    """Images of the data in 0..1, with labels where they are of the classes that the network knows."""
-    from vitesse.data import DataSettings, load_parts, unnormalise
+def _proof(parts: Parts, *, labelled: bool) -> Proof:
+    """Images of the data in 0..1, with their labels where the network knows these classes."""
+    from vitesse.data import unnormalise
     from vitesse.deploy import Proof
 
-    with speaker.stage("data") as progress:
-        parts = load_parts(DataSettings(source=source), preprocess=preprocess, progress=progress)
     batch = next(parts.search.batches(PROOF_IMAGES))
-    images = unnormalise(batch.images, preprocess)  # (B, C, H, W)
-    return Proof(images=images, labels=batch.labels if classes == parts.classes else None)
+    images = unnormalise(batch.images, parts.preprocess)  # (B, C, H, W)
+    return Proof(images=images, labels=batch.labels if labelled else None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vitesse.cli.console import Speaker, result, result_table
 
 if TYPE_CHECKING:
+    from vitesse.deploy.evidence import Evidence
     from vitesse.deploy.tried import Choice, Timed, Tried
     from vitesse.deploy.ways import Precision
     from vitesse.nets import Network
@@ -20,28 +21,24 @@ SECONDS = 120.0  # of timing, at one batch size and number of threads
 def try_exported(
     network: Network,
     file: Path,
+    evidence: Evidence,
     *,
-    data: str,
     runtimes: Sequence[str],
     precisions: Sequence[Precision],
-    tolerance: float,
     speaker: Speaker,
 ) -> None:
     """Try an exported network in smaller numbers, keep what is worth it beside its file, and show the table."""
     from vitesse.deploy.choosing import choose
-    from vitesse.deploy.evidence import of_source
-    from vitesse.deploy.onnx_runtime import OnnxRuntime
     from vitesse.deploy.preparing import Subject
     from vitesse.deploy.served import served
     from vitesse.deploy.serving import settle
     from vitesse.deploy.ways import usable, ways
     from vitesse.measure import usable_cores
 
-    asked, about = ways(usable(runtimes), precisions), OnnxRuntime(file).metadata
-    assert about is not None  # it was exported by us
+    assert network.preprocess is not None  # or it could not have been exported
+    module, asked = served(network, network.preprocess), ways(usable(runtimes), precisions)
     with speaker.stage("smaller numbers") as progress, tempfile.TemporaryDirectory() as folder:
-        evidence = of_source(data, about, tolerance=tolerance, progress=progress)
-        subject = Subject(name=str(file), file=file, module=served(network, about.preprocess), evidence=evidence)
+        subject = Subject(name=str(file), file=file, module=module, evidence=evidence)
         choice = choose([subject], asked, Path(folder), threads=(usable_cores(),), seconds=SECONDS, progress=progress)
         settle(choice, subject)
     show_choice(choice)

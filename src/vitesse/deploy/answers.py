@@ -1,4 +1,4 @@
-"""From a picture's pixels to a file's input, and from its logits to classes in words: the same for whoever asks."""
+"""From pictures to a file's input, from that to its logits, and from these to classes in words: the same for whoever asks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitesse.deploy.metadata import Metadata
-from vitesse.deploy.runtime import FileRuntime, Images, Logits
+from vitesse.deploy.runtime import FileRuntime, Images, Logits, Runtime
 from vitesse.errors import UsageError
 
 Pixels = npt.NDArray[np.uint8]  # (..., C, H, W), 0 to 255
@@ -27,6 +27,11 @@ def description(runtime: FileRuntime) -> Metadata:
 def to_input(pixels: Pixels, out: Images | None = None) -> Images:
     """pixels of any shape -> float32 in 0..1 of the same shape, in `out` where it is given."""
     return np.divide(pixels, np.float32(255), out=out, dtype=np.float32)
+
+
+def all_logits(runtime: Runtime, images: Images, *, batch: int) -> Logits:
+    """The logits (N, classes) of images (N, C, H, W), at most `batch` in one call."""
+    return np.concatenate([runtime.run(images[at : at + batch]) for at in range(0, len(images), batch)])
 
 
 def to_shares(logits: Logits) -> Shares:

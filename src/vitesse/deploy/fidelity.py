@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from vitesse.deploy.answers import all_logits
 from vitesse.deploy.gate import largest_difference
 from vitesse.deploy.runtime import Images, Labels, Runtime
 from vitesse.errors import UsageError
@@ -53,16 +53,12 @@ class Judge:
                 f"A batch of {batch} images is to be judged, but there are {len(images)}. Give more images, or a smaller batch."
             )
         self._images, self._batch = images[:count], batch
-        self._logits = self._run(reference)  # (N, classes)
+        self._logits = all_logits(reference, self._images, batch=batch)  # (N, classes)
         self._labels = self._logits.argmax(-1) if labels is None else labels[:count]
         self._network = top1(self._logits, self._labels)
 
     def __call__(self, runtime: Runtime) -> Fidelity:
         """Run it on all images."""
-        logits = self._run(runtime)
+        logits = all_logits(runtime, self._images, batch=self._batch)
         difference = largest_difference(logits, self._logits)
         return Fidelity(network=self._network, accuracy=top1(logits, self._labels), difference=difference)
-
-    def _run(self, runtime: Runtime) -> npt.NDArray[np.float32]:
-        starts = range(0, len(self._images), self._batch)
-        return np.concatenate([runtime.run(self._images[at : at + self._batch]) for at in starts])

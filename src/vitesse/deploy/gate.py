@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
+from vitesse.deploy.answers import all_logits
 from vitesse.deploy.runtime import Images, Logits, Runtime
 from vitesse.errors import UsageError, VitesseError
 from vitesse.measure import Accuracy, top1
@@ -120,7 +121,9 @@ def check(file: Runtime, network: Runtime, proof: Proof, *, sizes: Sequence[tupl
     network_score = file_score = None
     if proof.labels is not None and all(one.failure is None for one in batches):
         labels = proof.labels.cpu().numpy()
-        network_score, file_score = _accuracy(network, images, labels), _accuracy(file, images, labels)
+        network_score, file_score = (
+            top1(all_logits(runtime, images, batch=_CHUNK), labels) for runtime in (network, file)
+        )
     return GateReport(
         batches=batches,
         tolerance=proof.tolerance,
@@ -167,13 +170,6 @@ def largest_difference(found: Logits, wanted: Logits) -> float:
     """The largest difference of a logit, as a share of the largest wanted logit."""
     largest = max(float(np.abs(wanted).max()), 1e-6)  # a network whose logits are all zero must not divide by zero
     return float(np.abs(found - wanted).max()) / largest
-
-
-def _accuracy(runtime: Runtime, images: Images, labels: np.ndarray[Any, Any]) -> Accuracy:
-    score = Accuracy()
-    for start in range(0, len(images), _CHUNK):
-        score += top1(runtime.run(images[start : start + _CHUNK]), labels[start : start + _CHUNK])
-    return score
 
 
 def _finite(value: float | None) -> float | str | None:

@@ -8,9 +8,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitesse.deploy import _memory_child
 from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.errors import UsageError, VitesseError
+
+_CHILD = Path(__file__).with_name("_memory_child.py")  # not imported: it loads ONNX Runtime at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,7 @@ def measure_memory(path: Path | str, *, batch: int = 1, threads: int = 1) -> Mem
     _, *image = OnnxRuntime(path, threads=threads).shape
     if None in image:
         raise UsageError(f"{path} leaves the size of its images open, so its memory cannot be measured.")
-    child = [sys.executable, _memory_child.__file__, str(path), str(threads), json.dumps([batch, *image])]
+    child = [sys.executable, str(_CHILD), str(path), str(threads), json.dumps([batch, *image])]
     done = subprocess.run(child, capture_output=True, text=True)
     if done.returncode:
         raise VitesseError(f"{path} could not be served to measure its memory: {done.stderr.strip()[-300:]}")

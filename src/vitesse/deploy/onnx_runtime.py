@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import onnxruntime
-
 from vitesse.deploy.metadata import Metadata
 from vitesse.deploy.runtime import Images, Logits, Shape, check_images, require_file
 from vitesse.errors import VitesseError
@@ -53,6 +51,8 @@ class OnnxRuntime:
 
 def session(path: Path, threads: int | None) -> Any:
     """A session of ONNX Runtime on the CPU; VitesseError where the file is missing or damaged."""
+    import onnxruntime  # slow to import, and not needed to load a network
+
     require_file(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only

@@ -12,7 +12,6 @@ from vitesse.deploy import openvino_runtime
 from vitesse.deploy.evidence import Evidence
 from vitesse.deploy.executorch_runtime import ExecutorchRuntime
 from vitesse.deploy.fidelity import Judge
-from vitesse.deploy.half_onnx import fp16_onnx
 from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.deploy.opening import file_bytes
 from vitesse.deploy.openvino_runtime import OpenVinoRuntime
@@ -78,6 +77,8 @@ def prepare(way: Way, subject: Subject, folder: Path, *, progress: Progress | No
             raise UsageError("Int8 needs images to measure its ranges on, but there are none. Name some with --data.")
         note = _int8(way, subject.file, target, subject.evidence, progress)
     else:
+        from vitesse.deploy.half_onnx import fp16_onnx
+
         fp16_onnx(subject.file, target)
     return Ready(way=way, file=target, bytes=file_bytes(target), note=note)
 
