@@ -26,19 +26,21 @@ class Export(PrecisionOptions):
     """Write a network as a file that serves it, and prove on real images that it computes the same.
 
     Normalisation is part of the file, and so are the names of the classes; the network is folded. A file gets its name
-    only when it agrees with the network at several batch sizes and is as accurate.
+    only when it agrees with the network at several batch sizes and is as accurate. A detector becomes an .onnx file for
+    pictures of one size, proved to find what the network finds.
 
     Examples:
       vitesse export runs/digits --data digits
       vitesse export runs/photos --data photos/ --to onnx openvino torch
       vitesse export runs/photos/model.safetensors --data photos/ --to openvino --out served/photos.xml
       vitesse export runs/photos --data photos/ --int8 --bf16
+      vitesse export runs/detector --data boxes/ --size 480 640
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder of a run, or a .safetensors file of Vitesse."""
     data: str
-    """Images to prove it on: a folder of images, .tar shards, a saved dataset, or digits."""
+    """Images to prove it on: a folder of images, .tar shards, a saved dataset, or digits; for a detector a folder of COCO's."""
     to: tuple[Literal["onnx", "openvino", "executorch", "torch"], ...] = ("onnx",)
     """For ONNX Runtime (.onnx), OpenVINO (.xml), ExecuTorch on phones (.pte), PyTorch (a torch.export program, .pt2)."""
     out: Path | None = None
@@ -47,17 +49,29 @@ class Export(PrecisionOptions):
     """The version of ONNX's operators; the exporter's own where none is given."""
     dynamic_size: bool = False
     """Leave height and width open (onnx, openvino), where the network learned no positions on the map."""
+    size: tuple[int, int] | None = None
+    """Height and width of the pictures that a detector's file takes; what it was trained on where none are given."""
     runtime: tuple[Literal["all", "onnxruntime", "openvino", "compile", "eager"], ...] = ()
     """In which runtimes smaller numbers are tried; ONNX Runtime and, where it is installed, OpenVINO, if none is named."""
 
     def run(self) -> None:
         """Do it."""
-        from vitesse.cli.console import Speaker, result
+        from vitesse.cli.console import Speaker
+        from vitesse.tasks.detection.saved import is_detector
+
+        self._require_out()
+        if is_detector(self.model):
+            self._write_detector(Speaker())
+        else:
+            self._write_network(Speaker())
+
+    def _write_network(self, speaker: Speaker) -> None:
+        from vitesse.cli.console import result
         from vitesse.data import DataSettings, load_parts
         from vitesse.saved import load_network
 
-        self._require_out()
-        speaker = Speaker()
+        if self.size is not None:
+            raise UsageError("--size is of a detector's file; a network that names classes has a size of its own.")
         able, network = self._able(speaker), load_network(self.model)
         if network.preprocess is None or not network.class_names:
             raise VitesseError(
@@ -75,6 +89,39 @@ class Export(PrecisionOptions):
             if to == "onnx" and (self.precisions or self.runtime):
                 self._try_ways(network, file.path, parts, speaker)
             result(f"Next: vitesse predict {file.path} IMAGE, or vitesse bench {file.path}")
+
+    def _write_detector(self, speaker: Speaker) -> None:
+        from vitesse.cli.console import result
+        from vitesse.data.coco import CocoSettings, load_coco
+        from vitesse.deploy.opening import DETECTOR_FILE
+        from vitesse.shrink.detector_file import export_detector_file, proof_pictures
+        from vitesse.tasks.detection import load
+        from vitesse.tasks.detection.settings import ExportedSettings
+
+        if self.to != ("onnx",) or self.precisions or self.runtime or self.opset or self.dynamic_size:
+            raise UsageError(
+                "A detector is exported to onnx, in float32 and for one size. Leave --opset, --dynamic-size, --runtime and "
+                "smaller numbers out."
+            )
+        if self.size is not None and min(self.size) < 1:
+            raise UsageError(f"--size must be a height and a width of at least 1, but got {self.size}.")
+        beside = self.model / DETECTOR_FILE if self.model.is_dir() else self.model.with_suffix(".onnx")
+        path, (_, exam) = self.out or beside, load_coco(CocoSettings(source=self.data))
+        with speaker.stage("export to onnx"):
+            checks = export_detector_file(
+                load(self.model),
+                path,
+                size=self.size,
+                pictures=proof_pictures(exam),
+                tolerance=ExportedSettings().tolerance,
+            )
+        result(f"Written: {path} ({path.stat().st_size / 1e6:.2f} MB). It finds what the network finds:")
+        for one in checks:
+            result(
+                f"  batch {one.batch}: {one.detections} detections, {one.unmatched} without a like; scores of candidates "
+                f"differ by up to {one.scores:.2e}"
+            )
+        result(f"Next: vitesse predict {path} IMAGE, or vitesse bench {path}")
 
     def _try_ways(self, network: Network, file: Path, parts: Parts, speaker: Speaker) -> None:
         from vitesse.cli.ways import try_exported

@@ -43,7 +43,7 @@ class Predict:
         from vitesse.deploy.onnx_runtime import OnnxRuntime
         from vitesse.deploy.opening import opened
 
-        runtime = opened(_file(self.model))
+        runtime = opened(self.model)
         if isinstance(runtime, OnnxRuntime) and runtime.detects:
             return _show_objects(runtime.path, self.images, top=self.top, as_json=self.json)
         found = [(str(image), _likeliest(runtime, image, self.top)) for image in self.images]
@@ -55,14 +55,6 @@ class Predict:
             for place, guess in enumerate(classes)
         ]
         return result_table({"Image": "<", "Class": "<", "Probability": ">"}, rows)
-
-
-def _file(model: Path) -> Path:
-    """A detector's file in a run, else the run itself."""
-    if not model.is_dir():
-        return model
-    detector = model / "detector.onnx"
-    return detector if detector.exists() else model
 
 
 def _show_objects(file: Path, images: tuple[Path, ...], *, top: int, as_json: bool) -> None:

@@ -1,8 +1,8 @@
 """The logic of `vitesse bench`: any number of networks timed against each other, each as the file that serves it.
 
-A run folder stands for its model.onnx; an exported file, of whatever origin, for itself; a timm name for that network
-with random weights, exported to a temporary ONNX file. So like is compared with like: eager PyTorch is slower than a
-runtime by a factor that differs from network to network, and would turn the ranking round.
+A run folder stands for its model.onnx, or its detector.onnx; an exported file, of whatever origin, for itself; a timm name
+for that network with random weights, exported to a temporary ONNX file. So like is compared with like: eager PyTorch is
+slower than a runtime by a factor that differs from network to network, and would turn the ranking round.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata, installed_version
 from vitesse.deploy.onnx_export import draft_onnx
-from vitesse.deploy.opening import RUN_FILE, file_bytes, is_exported, opened
+from vitesse.deploy.opening import RUN_FILE, file_bytes, file_of_run, is_exported, opened
 from vitesse.deploy.runtime import FileRuntime, Images
 from vitesse.deploy.served import Served, served
 from vitesse.errors import UsageError
@@ -133,7 +133,7 @@ def entrant(model: str, draft: Path) -> Entrant:
     """Find the file that stands for `model`, or export it to `draft`; UsageError for what stands for nothing."""
     path = Path(model)
     if path.is_dir():
-        file = path / RUN_FILE
+        file = file_of_run(path)
         if not file.is_file():
             raise UsageError(f"{model} holds no {RUN_FILE}, so it cannot be timed. Run `vitesse export {model}` first.")
         return Entrant(name=model, source="run folder", file=file)

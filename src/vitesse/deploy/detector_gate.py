@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from vitesse.data import Preprocess
-from vitesse.deploy.detector_onnx import Detections, Floats, Limits, OnnxDetector, export_detector, laid_out
+from vitesse.deploy.detector_onnx import OUTPUTS, Detections, Floats, Limits, OnnxDetector, export_detector, laid_out
 from vitesse.errors import VitesseError
 from vitesse.runs.files import atomic_path
 
@@ -26,8 +26,9 @@ Detect = Callable[[Floats, Sequence[tuple[int, int]]], Sequence[Detections]]
 class DetectorCheck:
     """One batch size.
 
-    scores: the largest difference of a candidate's score, in the order of scores. detections: how many the network reports;
-    unmatched: how many of them have no like among those of the file's reader, or the other way round.
+    scores: the largest difference of a candidate's score, in the order of scores; of a Mask R-CNN those of the first stage.
+    detections: how many the network reports; unmatched: how many of them have no like among those of the file's reader, or the
+    other way round.
     """
 
     batch: int
@@ -47,6 +48,7 @@ def export_checked(
     preprocess: Preprocess,
     classes: Sequence[str],
     limits: Limits,
+    outputs: Sequence[str] = OUTPUTS,
     network: Detect,
     pictures: Sequence[Image.Image],
     tolerance: float,
@@ -54,11 +56,12 @@ def export_checked(
     """Write the file, which gets its name only where, at batches of 1 and of 3, its candidates have the scores of
     `candidates` and its reader reports what `network` does.
 
-    tolerance: of scores, and of the corners of boxes as a share of the canvas. VitesseError where the file differs by more.
+    outputs: as of `export_detector`. tolerance: of scores and masks, and of the corners of boxes as a share of the canvas.
+    VitesseError where the file differs by more.
     """
     laid = [laid_out(picture, preprocess, limits) for picture in pictures]
     with atomic_path(path) as draft:
-        export_detector(candidates, draft, preprocess=preprocess, classes=classes, limits=limits)
+        export_detector(candidates, draft, preprocess=preprocess, classes=classes, limits=limits, outputs=outputs)
         file = OnnxDetector(draft)
         checks = [_check(file, candidates, network, laid, batch=batch, tolerance=tolerance) for batch in BATCHES]
         if not all(one.passed(tolerance) for one in checks):
@@ -88,8 +91,10 @@ def _check(
         group = [laid[(start + place) % len(laid)] for place in range(batch)]  # filled up from the front
         canvas, sizes = np.stack([one for one, _ in group]), [size for _, size in group]
         with torch.inference_mode():
-            scores = candidates(torch.from_numpy(canvas))[1].numpy()
-        largest = max(largest, float(np.abs(file.candidates(canvas)[1] - scores).max()))
+            shown = (torch.tensor(sizes, dtype=torch.float32),) if file.masks else ()
+            scores = candidates(torch.from_numpy(canvas), *shown)[-1 if file.masks else 1].numpy()
+        given = file.candidates(canvas, sizes)["objectness" if file.masks else "scores"]
+        largest = max(largest, float(np.abs(given - scores).max()))
         for found, wanted in zip(file.chosen(canvas, sizes), network(canvas, sizes), strict=True):
             total += len(wanted.scores)
             unmatched += _unlike(found, wanted, span=max(canvas.shape[-2:]), tolerance=tolerance)
@@ -102,5 +107,7 @@ def _unlike(found: Detections, wanted: Detections, *, span: int, tolerance: floa
         return max(len(found.scores), len(wanted.scores))
     corners = np.abs(wanted.boxes[:, None] - found.boxes[None]).max(-1) / span  # (wanted, found)
     apart = np.maximum(corners, np.abs(wanted.scores[:, None] - found.scores[None]))
+    if wanted.masks is not None and found.masks is not None:
+        apart = np.maximum(apart, np.abs(wanted.masks[:, None] - found.masks[None]).max((-2, -1)))
     alike = (apart <= tolerance) & (wanted.labels[:, None] == found.labels[None])
     return max(int((~alike.any(1)).sum()), int((~alike.any(0)).sum()))

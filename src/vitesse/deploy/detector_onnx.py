@@ -1,7 +1,8 @@
 """A detector as one ONNX file, and its reader: pictures of any size in, boxes with scores and classes out, by NumPy.
 
-The file holds everything but what has no fixed size: it gives the likeliest candidates of every level, and the reader drops
-those with low scores and, of boxes of one class that overlap, all but the likeliest.
+A RetinaNet's file gives the likeliest candidates of every level, and the reader drops those with low scores and, of boxes of
+one class that overlap, all but the likeliest. A Mask R-CNN's file, whose second stage sees what is left of the first, does that
+within; it also takes `sizes`, the height and width of the pictures on the canvas, and the reader drops what has no score.
 
 Beside the table of `deploy.metadata`, whose preprocess says the size of the canvas and the colours, such a file has
 vitesse.detector  JSON: the `Limits` of the reader
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,7 @@ from vitesse.errors import VitesseError
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 OUTPUTS = ("boxes", "scores", "labels")
+MASKED = (*OUTPUTS, "masks", "objectness")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,24 +52,38 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Detections:
-    """What was found on one picture, likeliest first: boxes (n, 4) x1, y1, x2, y2 in its pixels, scores and labels (n,)."""
+    """What was found on one picture, likeliest first: boxes (n, 4) x1, y1, x2, y2 in its pixels, scores and labels (n,).
+
+    masks: (n, m, m) probabilities of what lies in each box, for `pasted`; None of a detector of boxes alone.
+    """
 
     boxes: Floats
     scores: Floats
     labels: Ints
+    masks: Floats | None = None
 
 
 def export_detector(
-    candidates: nn.Module, path: Path | str, *, preprocess: Preprocess, classes: Sequence[str], limits: Limits
+    candidates: nn.Module,
+    path: Path | str,
+    *,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    limits: Limits,
+    outputs: Sequence[str] = OUTPUTS,
 ) -> None:
     """Write what gives candidates to `path`: `images` float32 (B, C, H, W) in 0..1 -> boxes (B, N, 4), scores, labels (B, N).
 
-    candidates: in evaluation mode, on the CPU, normalisation inside, for pictures of `preprocess.size`. Unchecked: see
-    `detector_gate`. VitesseError where it cannot be exported.
+    candidates: in evaluation mode, on the CPU, normalisation inside, for pictures of `preprocess.size`. With the outputs MASKED
+    it takes `sizes` (B, 2) too, and gives masks (B, N, m, m) and objectness (B, M). Unchecked: see `detector_gate`.
+    VitesseError where it cannot be exported.
     """
     about = Metadata(preprocess=preprocess, classes=tuple(classes), arch_json=None, version=installed_version())
     example = torch.rand(2, preprocess.channels, *preprocess.size, generator=torch.Generator().manual_seed(0))
-    proto = traced(candidates, example, {0: torch.export.Dim("batch")}, outputs=OUTPUTS)
+    inputs = {"images": example}
+    if outputs == MASKED:
+        inputs["sizes"] = torch.tensor([preprocess.size] * 2, dtype=torch.float32)
+    proto = traced(candidates, inputs, [{0: torch.export.Dim("batch")}] * len(inputs), outputs=outputs)
     tidy(proto, about.to_props() | {DETECTOR: json.dumps(asdict(limits))})
     Path(path).write_bytes(proto.SerializeToString())
 
@@ -83,26 +100,37 @@ class OnnxDetector:
             raise VitesseError(f"{self.path} is no detector that Vitesse wrote. Name the detector.onnx of a run.")
         self.classes, self.preprocess = about.classes, about.preprocess
         self.limits = Limits(**json.loads(words[DETECTOR]))
+        self._outputs = [one.name for one in self._session.get_outputs()]
+        self.masks = "masks" in self._outputs
 
     def detect(self, picture: Image.Image) -> Detections:
         """What is on a picture of any size."""
         canvas, size = laid_out(picture, self.preprocess, self.limits)
         found = self.chosen(canvas[None], [size])[0]
         back = np.array([picture.width / size[1], picture.height / size[0]] * 2, np.float32)
-        return Detections(boxes=found.boxes * back, scores=found.scores, labels=found.labels)
+        return replace(found, boxes=found.boxes * back)
 
     def chosen(self, canvas: Floats, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """What is on canvases (B, C, H, W) in 0..1 that show pictures of these (height, width); boxes on the canvas."""
-        found = zip(*self.candidates(canvas), sizes, strict=True)
-        return [choose(boxes, scores, labels, size=size, limits=self.limits) for boxes, scores, labels, size in found]
+        given = self.candidates(canvas, sizes)
+        found = zip(given["boxes"], given["scores"], given["labels"], sizes, strict=True)
+        if not self.masks:
+            return [
+                choose(boxes, scores, labels, size=size, limits=self.limits) for boxes, scores, labels, size in found
+            ]
+        counts = (given["scores"] > 0).sum(1)  # likeliest first, then those that were suppressed
+        return [
+            Detections(boxes=boxes[:count], scores=scores[:count], labels=labels[:count], masks=masks[:count])
+            for (boxes, scores, labels, _), masks, count in zip(found, given["masks"], counts, strict=True)
+        ]
 
-    def candidates(self, canvas: Floats) -> tuple[Floats, Floats, Ints]:
-        """What the file itself gives: boxes (B, N, 4), scores (B, N), labels (B, N)."""
+    def candidates(self, canvas: Floats, sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """What the file itself gives, by name: boxes (B, N, 4), scores (B, N), labels (B, N), ..."""
+        feed = {"images": canvas} | ({"sizes": np.array(sizes, np.float32)} if self.masks else {})
         try:
-            boxes, scores, labels = self._session.run(list(OUTPUTS), {"images": canvas})
+            return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
         except Exception as error:  # the runtime's errors share no other class
             raise VitesseError(f"{self.path} cannot be run on images {canvas.shape}: {error}") from error
-        return boxes, scores, labels
 
 
 def laid_out(picture: Image.Image, preprocess: Preprocess, limits: Limits) -> tuple[Floats, tuple[int, int]]:
@@ -135,6 +163,28 @@ def choose(boxes: Floats, scores: Floats, labels: Ints, *, size: tuple[int, int]
         hidden = (labels[left] == labels[first]) & (_overlap(boxes[first], boxes[left]) > limits.overlap)
         left = left[~hidden]
     return Detections(boxes=boxes[kept], scores=scores[kept], labels=labels[kept])
+
+
+def pasted(found: Detections, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """The masks (n, height, width) on a picture of this size, which its boxes lie on: where it is likelier than not that the
+    object is there. As torchvision pastes: a mask has a border of nothing, a pixel of its own beside the box.
+    """
+    whole = np.zeros((len(found.scores), *size), np.bool_)
+    if found.masks is None:
+        raise VitesseError("Masks are of a Mask R-CNN, but these detections have none.")
+    side = found.masks.shape[-1]
+    bordered = np.pad(found.masks, ((0, 0), (1, 1), (1, 1)))
+    middles, halves = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2, (found.boxes[:, 2:] - found.boxes[:, :2]) / 2
+    halves = halves * np.float32((side + 2) / side)
+    corners = np.trunc(np.concatenate([middles - halves, middles + halves], 1)).astype(np.int64)
+    for place, (left, top, right, low) in enumerate(corners.tolist()):
+        high, wide = max(low - top + 1, 1), max(right - left + 1, 1)
+        mask = _resized(bordered[place][..., None], (high, wide))[..., 0] > 0.5
+        rows, columns = (max(top, 0), min(low + 1, size[0])), (max(left, 0), min(right + 1, size[1]))
+        whole[place, rows[0] : rows[1], columns[0] : columns[1]] = mask[
+            rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left
+        ]
+    return whole
 
 
 def _overlap(one: Floats, others: Floats) -> Floats:

@@ -15,6 +15,7 @@ from vitesse.deploy.quiet import quiet
 from vitesse.deploy.served import Served, cause, example
 from vitesse.errors import VitesseError
 from vitesse.measure.latency import no_collection
+from vitesse.ops import suppression
 
 # One ONNX file is one protobuf message, which cannot be larger than this; the graph beside the weights takes little.
 _LARGEST = 2**31 - 2**24
@@ -34,7 +35,7 @@ def draft_onnx(
             "Export a smaller network."
         )
     images, free = example(network, metadata, steps)
-    proto = traced(network, images, free, outputs=("logits",), opset=opset)
+    proto = traced(network, {"images": images}, [free], outputs=("logits",), opset=opset)
     used = next(int(entry.version) for entry in proto.opset_import if not entry.domain)
     if opset is not None and used != opset:  # the exporter takes another one and only mutters
         raise VitesseError(f"The network cannot be exported with opset {opset}, only with {used}. Ask for that one.")
@@ -45,20 +46,27 @@ def draft_onnx(
 
 
 def traced(
-    network: nn.Module, images: Tensor, free: dict[int, Any], *, outputs: Sequence[str], opset: int | None = None
+    network: nn.Module,
+    inputs: Mapping[str, Tensor],
+    free: Sequence[dict[int, Any]],
+    *,
+    outputs: Sequence[str],
+    opset: int | None = None,
 ) -> Any:
-    """A network as an ONNX model proto, traced with `images` (B, C, H, W) of which the dimensions in `free` may be others."""
+    """A network as an ONNX model proto, traced with these inputs, each of which may have other lengths in the dimensions that
+    `free` has of it."""
     try:
         # Collecting garbage meanwhile takes a seventh of the time and frees nothing.
         with quiet(), no_collection(), torch.no_grad():
             program = torch.onnx.export(
                 network,
-                (images,),
+                tuple(inputs.values()),
                 dynamo=True,
-                dynamic_shapes=(free,),
-                input_names=["images"],
+                dynamic_shapes=tuple(free),
+                input_names=list(inputs),
                 output_names=list(outputs),
                 opset_version=opset,
+                custom_translation_table={torch.ops.vitesse.likeliest.default: suppression.in_onnx},
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever the network raised

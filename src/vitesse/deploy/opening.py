@@ -11,7 +11,7 @@ from vitesse.errors import UsageError
 Target = Literal["onnx", "openvino", "executorch", "torch"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 SUFFIXES: dict[Target, str] = {"onnx": ".onnx", "openvino": ".xml", "executorch": ".pte", "torch": ".pt2"}
-RUN_FILE = "model.onnx"  # what stands for a run's folder
+RUN_FILE, DETECTOR_FILE = "model.onnx", "detector.onnx"  # what stands for a run's folder
 
 
 def is_exported(path: Path) -> bool:
@@ -19,12 +19,18 @@ def is_exported(path: Path) -> bool:
     return path.suffix in SUFFIXES.values()
 
 
+def file_of_run(folder: Path) -> Path:
+    """What stands for a run's folder: its exported network, or its detector where there is one and nothing else."""
+    own, detector = folder / RUN_FILE, folder / DETECTOR_FILE
+    return detector if detector.is_file() and not own.is_file() else own
+
+
 def opened(path: Path | str, *, threads: int | None = None) -> FileRuntime:
     """An exported file, or the one of a run's folder, in the runtime that serves its format.
 
     UsageError for another suffix and where the runtime is not installed; VitesseError where the file is damaged.
     """
-    path = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
+    path = file_of_run(Path(path)) if Path(path).is_dir() else Path(path)
     if path.suffix == ".xml":
         from vitesse.deploy.openvino_runtime import OpenVinoRuntime
 

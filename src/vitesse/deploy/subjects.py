@@ -30,11 +30,17 @@ def subject_of(
     found = entrant(model, draft)
     if found.file.suffix != ".onnx":
         raise UsageError(f"Ways to serve are made from an ONNX file, but {model} is another. Leave --runtime out.")
+    runtime = OnnxRuntime(found.file, threads=1)
+    if runtime.detects:
+        raise UsageError(
+            f"Ways to serve are tried on networks that name classes, but {model} finds objects. Leave --runtime out: it is "
+            "timed in ONNX Runtime."
+        )
     module, own = found.module, Path(model) / FILE
     if own.is_file():
         network = load_network(own)
         module = None if network.preprocess is None else served(network, network.preprocess)
-    evidence, metadata = None, OnnxRuntime(found.file, threads=1).metadata
+    evidence, metadata = None, runtime.metadata
     if data is not None:
         if metadata is None:
             raise UsageError(

@@ -9,10 +9,12 @@ from typing import Any
 
 from vitesse.deploy.answers import description
 from vitesse.deploy.metadata import Metadata
+from vitesse.deploy.onnx_runtime import OnnxRuntime
 from vitesse.deploy.opening import opened
 from vitesse.deploy.runtime import Runtime
 from vitesse.deploy.serving import serve
 from vitesse.deploy.torch_runtime import CompiledRuntime
+from vitesse.errors import UsageError
 
 CARD = "README.md"
 
@@ -41,9 +43,14 @@ class Model:
 def load_model(path: Path, *, threads: int | None) -> Model:
     """The network of a run folder, in the runtime that was found to be the fastest here, or an exported file.
 
-    VitesseError where it is missing or damaged, UsageError where Vitesse did not write it.
+    VitesseError where it is missing or damaged, UsageError where Vitesse did not write it, and for a detector.
     """
     file = opened(path, threads=threads)
+    if isinstance(file, OnnxRuntime) and file.detects:
+        raise UsageError(
+            f"The service names classes, but {path} finds objects. Use `vitesse predict {path} IMAGE`, or in Python "
+            "vitesse.deploy.detector_onnx.OnnxDetector."
+        )
     about, runtime, card = description(file), serve(path, threads=threads) if path.is_dir() else file, path / CARD
     if isinstance(runtime, CompiledRuntime):
         runtime = file  # the other is compiled anew for each number of images that happen to come together

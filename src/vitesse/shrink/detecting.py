@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from vitesse.arch import Backbone
-from vitesse.data import Preprocess, open_image
 from vitesse.data.boxed import BoxBatch, BoxedPart, coco_tool
 from vitesse.data.coco import CocoPart, load_coco
-from vitesse.deploy.detector_gate import export_checked
-from vitesse.deploy.detector_onnx import Detections, Floats, Limits
 from vitesse.nets import Network, build
 from vitesse.runs.files import write_json
 from vitesse.runs.folder import RunFolder
+from vitesse.shrink.detector_file import export_detector_file, proof_pictures
 from vitesse.shrink.job import Voice, Work, scaled
 from vitesse.shrink.student import student_named
-from vitesse.tasks.detection.dense import candidates, torchvision_detections
-from vitesse.tasks.detection.detector import Detector, RetinaNet, detector_of
+from vitesse.tasks.detection.detector import Detector, detector_of
 from vitesse.tasks.detection.learning import find, losses
 from vitesse.tasks.detection.measure import precision
 from vitesse.tasks.detection.saved import FILE, load, save
@@ -28,7 +25,6 @@ from vitesse.tasks.detection.settings import DetectionSettings
 from vitesse.train.loop import Progress, Task, require_optimizer
 
 ONNX, RESULT = "detector.onnx", "result.json"
-PROOF_PICTURES = 8
 
 
 def train_detector(
@@ -45,10 +41,7 @@ def train_detector(
     start = student_named(arch) if isinstance(arch, str) else arch
     work.do("train", lambda progress: work.train(start, progress))
     scores = work.do("exam", lambda progress: work.examine(progress))
-    if settings.detector.kind == "retinanet":
-        work.do("export", lambda progress: work.export(progress))
-    else:
-        voice.say("A Mask R-CNN is not exported: its second stage works on as many boxes as the first one finds.")
+    work.do("export", lambda progress: work.export(progress))
     return work.conclude(scores)
 
 
@@ -128,37 +121,16 @@ class DetectorWork(Work):
         """The stage: `detector.onnx`, written only if its reader finds what torchvision's code finds."""
         if not self.main:
             return {}
-        detector, asked = load(self.path(FILE)), self.settings
-        assert isinstance(detector, RetinaNet)
-        height, width = asked.export.height or asked.detector.shorter, asked.export.width or asked.detector.longer
-        dense = candidates(detector, height=height, width=width)
-
-        def network(canvas: Floats, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-            found = torchvision_detections(detector, torch.from_numpy(canvas), list(sizes))
-            return [Detections(**{name: one[name].numpy() for name in ("boxes", "scores", "labels")}) for one in found]
-
-        names = [one.name for one in self.exam.pictures[:PROOF_PICTURES]]
-        checks = export_checked(
-            dense,
+        detector, asked = load(self.path(FILE)), self.settings.export
+        checks = export_detector_file(
+            detector,
             self.path(ONNX),
-            preprocess=Preprocess(
-                size=dense.size,
-                channels=len(detector.transform.image_mean),
-                mean=tuple(detector.transform.image_mean),
-                std=tuple(detector.transform.image_std),
-                interpolation="bilinear",
-                crop=1.0,
-            ),
-            classes=detector.class_names,
-            limits=Limits(
-                **{name: getattr(asked.detector, name) for name in ("shorter", "longer", "score", "overlap", "most")}
-            ),
-            network=network,
-            pictures=[open_image(self.exam.images / name) for name in names],
-            tolerance=asked.export.tolerance,
+            size=(asked.height, asked.width) if asked.height else None,
+            pictures=proof_pictures(self.exam),
+            tolerance=asked.tolerance,
         )
         rows = [{"batch": one.batch, "max_difference": one.scores} for one in checks]
-        write_json(self.path("gate.json"), {"tolerance": asked.export.tolerance, "rows": rows})
+        write_json(self.path("gate.json"), {"tolerance": asked.tolerance, "rows": rows})
         return {"onnx_bytes": self.path(ONNX).stat().st_size, "detections": checks[0].detections}
 
     def conclude(self, scores: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from vitesse.errors import UsageError
 from vitesse.nets import Network
 from vitesse.tasks.detection import with_backbone
 from vitesse.tasks.detection.dense import candidates, torchvision_detections
@@ -49,9 +48,3 @@ def test_the_canvas_is_what_the_detector_sees(detector: Any) -> None:
     image = torch.rand(3, 128, 128)
     (itself,), (held,) = detector([image]), torchvision_detections(detector, image[None], [(128, 128)])
     torch.testing.assert_close(itself["boxes"], held["boxes"], rtol=1e-5, atol=1e-4)
-
-
-def test_a_mask_rcnn_is_refused(four_stages: Network) -> None:
-    detector = with_backbone(four_stages, classes=3, detector="mask_rcnn", width=8)
-    with pytest.raises(UsageError, match="A Mask R-CNN is not exported"):
-        candidates(detector, height=64, width=64)

@@ -48,3 +48,14 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """All of them in one, for each image."""
         return [torch.cat(self.on(feature_maps))] * len(image_list.image_sizes)
+
+
+def decoded(shifts: Tensor, anchors: Tensor, *, longest: float) -> Tensor:
+    """Boxes (..., 4) of shifts of centres and logarithms of sides, both relative to their anchors (..., 4).
+
+    longest: what the logarithm of a side over its anchor's may not exceed.
+    """
+    sides = anchors[..., 2:] - anchors[..., :2]
+    centres = anchors[..., :2] + sides / 2 + shifts[..., :2] * sides
+    half = shifts[..., 2:].clamp(max=longest).exp() * sides / 2
+    return torch.cat([centres - half, centres + half], -1)

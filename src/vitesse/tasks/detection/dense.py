@@ -6,10 +6,11 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 
-from vitesse.errors import UsageError
-from vitesse.tasks.detection.anchors import Anchors
+from vitesse.tasks.detection.anchors import Anchors, decoded
 from vitesse.tasks.detection.detector import Detector, RetinaNet
+from vitesse.tasks.detection.staged import Staged
 
 
 class Candidates(nn.Module):
@@ -48,49 +49,39 @@ class Candidates(nn.Module):
             best, where = logits.flatten(1).sigmoid().topk(count)  # (B, n)
             anchor = torch.div(where, classes, rounding_mode="floor")
             chosen = deltas.gather(1, anchor[..., None].expand(-1, -1, 4))
-            boxes.append(self._decoded(chosen, getattr(self, f"anchors_{place}")[anchor]))
+            boxes.append(decoded(chosen, getattr(self, f"anchors_{place}")[anchor], longest=self.longest))
             scores.append(best)
             labels.append(where % classes)
         return torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(labels, 1)
 
-    def _decoded(self, deltas: Tensor, anchors: Tensor) -> Tensor:
-        """Boxes (B, n, 4) of shifts of centres and logarithms of sides, both relative to their anchors."""
-        sides = anchors[..., 2:] - anchors[..., :2]
-        centres = anchors[..., :2] + sides / 2 + deltas[..., :2] * sides
-        half = deltas[..., 2:].clamp(max=self.longest).exp() * sides / 2
-        return torch.cat([centres - half, centres + half], -1)
 
-
-def candidates(detector: Detector, *, height: int, width: int) -> Candidates:
-    """The part of a detector that is exported, for pictures of this size, rounded up as the detector fills up pictures.
-
-    UsageError for a Mask R-CNN, whose second stage works on as many boxes as the first one finds.
-    """
-    if not isinstance(detector, RetinaNet):
-        raise UsageError(
-            "A Mask R-CNN is not exported: its second stage works on as many boxes as the first one finds. Serve it with "
-            "PyTorch, or train --detector retinanet."
-        )
-    step = detector.transform.size_divisible
+def candidates(detector: Detector, *, height: int, width: int) -> Candidates | Staged:
+    """What of a detector is exported, for pictures of this size, rounded up as the detector fills up pictures: of a RetinaNet
+    its candidates, of a Mask R-CNN everything."""
+    step, channels = detector.transform.size_divisible, len(detector.transform.image_mean)
     size = -(-height // step) * step, -(-width // step) * step
-    return Candidates(
-        detector, size=size, channels=len(detector.transform.image_mean), most=detector.topk_candidates
-    ).eval()
+    if isinstance(detector, RetinaNet):
+        return Candidates(detector, size=size, channels=channels, most=detector.topk_candidates).eval()
+    return Staged(detector, size=size, channels=channels).eval()
 
 
 @torch.inference_mode()
-def torchvision_detections(
-    detector: RetinaNet, canvas: Tensor, sizes: list[tuple[int, int]]
-) -> list[dict[str, Tensor]]:
+def torchvision_detections(detector: Detector, canvas: Tensor, sizes: list[tuple[int, int]]) -> list[dict[str, Tensor]]:
     """What torchvision's own code finds on pictures (B, C, H, W) in 0..1 of which `sizes` (height, width) are shown.
 
-    It is what an exported file is held against; the canvas is not resized.
+    It is what an exported file is held against; the canvas is not resized. Labels count from `detector.first_label`, and masks
+    (n, 1, m, m) lie over their boxes.
     """
     normal = torch.stack([detector.transform.normalize(one) for one in canvas])
+    found: list[dict[str, Tensor]]
+    if not isinstance(detector, RetinaNet):
+        levels, shown = detector.backbone(normal), ImageList(normal, sizes)
+        found, _ = detector.roi_heads(levels, detector.rpn(shown, levels)[0], sizes)
+        return found
     maps = list(detector.backbone(normal).values())
     answers = detector.head(maps)
     anchors = [list(detector.anchor_generator.on(maps)) for _ in sizes]
     counts = [len(one) for one in anchors[0]]
-    levels = {name: list(answer.split(counts, dim=1)) for name, answer in answers.items()}
-    found: list[dict[str, Tensor]] = detector.postprocess_detections(levels, anchors, sizes)
+    by_level = {name: list(answer.split(counts, dim=1)) for name, answer in answers.items()}
+    found = detector.postprocess_detections(by_level, anchors, sizes)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 from vitesse.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from vitesse.nets import Network
@@ -120,15 +122,26 @@ def _retinanet(backbone: Backbone, classes: int, options: dict[str, Any]) -> Ret
 
 
 def _mask_rcnn(backbone: Backbone, classes: int, options: dict[str, Any]) -> MaskRCNN:
-    levels = [str(place) for place in range(4)]  # the coarsest is for proposals alone
     return MaskRCNN(
         backbone,
         classes + 1,
         rpn_anchor_generator=Anchors(MASK_RCNN_STRIDES, base=8, scales=(1.0,)),
-        box_roi_pool=MultiScaleRoIAlign(levels, 7, 0),
-        mask_roi_pool=MultiScaleRoIAlign(levels, 14, 0),
+        box_roi_pool=_pool(7),
+        mask_roi_pool=_pool(14),
         **options,
     )
+
+
+def _pool(side: int) -> MultiScaleRoIAlign:
+    """RoIAlign on all levels but the coarsest, which is for proposals alone.
+
+    torchvision guesses the strides from the first pictures that it sees, and takes a wrong one where these are small.
+    """
+    strides = MASK_RCNN_STRIDES[:-1]
+    pool = MultiScaleRoIAlign([str(place) for place in range(len(strides))], side, 0)
+    pool.scales = [1 / stride for stride in strides]
+    pool.map_levels = initLevelMapper(*(int(math.log2(stride)) for stride in (strides[0], strides[-1])))
+    return pool
 
 
 def _undecayed(backbone: nn.Module) -> set[str]:

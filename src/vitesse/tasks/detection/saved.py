@@ -43,6 +43,17 @@ def save(detector: Detector, path: Path | str, *, settings: DetectorSettings) ->
         save_file(state, draft, metadata=words)
 
 
+def is_detector(path: Path) -> bool:
+    """Whether a file, or the folder of a run, holds a detector, for those who take networks of other kinds too."""
+    if path.is_dir():
+        return (path / FILE).is_file()
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return "vitesse.detector" in (opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return False  # whoever reads it says what is wrong
+
+
 def load(path: Path | str) -> Detector:
     """The detector in a file, or in the folder of a run, in evaluation mode, with its `class_names`.
 
