@@ -4,9 +4,15 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vitesse.cli.main import run
+from vitesse.cli.ways import show_choice
+from vitesse.deploy.choosing import choose
+from vitesse.deploy.evidence import Evidence, Pictures
+from vitesse.deploy.preparing import Subject
+from vitesse.deploy.ways import Way
 
 
 def test_figures_conditions_and_verdicts_are_shown(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +62,23 @@ def test_what_is_to_be_kept_serves_from_then_on(exported: Path, capsys: pytest.C
 def test_without_data_time_alone_decides(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", str(exported), "--runtime", "onnxruntime", "--rounds", "1", "--threads", "1"]) == 0
     assert "Judged by time alone" in capsys.readouterr().out
+
+
+def test_random_weights_have_no_accuracy(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside a trained network, whose accuracy is told."""
+    images = Pictures(images=np.random.default_rng(0).random((8, 1, 8, 8), np.float32))
+    evidence = Evidence(calibration=images, judged=images, tolerance=0.0)
+    subjects = [
+        Subject(name=name, file=exported, evidence=evidence, trained=trained)
+        for name, trained in (("resnet18", False), ("mine", True))
+    ]
+    show_choice(choose(subjects, [Way("onnxruntime"), Way("onnxruntime", "fp16")], tmp_path, rounds=1))
+    shown = capsys.readouterr().out
+    assert "resnet18 has random weights: it is judged by time alone" in shown
+    assert "Share of the network's own answers that stay of mine on 8 images" in shown
+    assert all(
+        "%" not in line.split("reference")[-1] for line in shown.splitlines() if line.startswith("resnet18 onnx")
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vitesse.cli.main import run
 from vitesse.data.boxed import BoxAugment
 from vitesse.data.coco import CocoSettings
 from vitesse.data.shapes import make_shapes
+from vitesse.deploy.detector_gate import DetectorCheck
 from vitesse.errors import UsageError
 from vitesse.runs.folder import RunFolder
 from vitesse.shrink.detecting import train_detector
@@ -126,6 +127,37 @@ def test_predict_shows_objects(trained: Path, shapes: Path, capsys: pytest.Captu
     assert len(told["objects"]) <= 2 and {"name", "score", "box"} == set(told["objects"][0])
 
 
+def test_it_is_exported_again_and_timed(
+    trained: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "wide.onnx"
+    assert run(["export", str(trained), "--data", str(shapes), "--out", str(out), "--size", "40", "64"]) == 0
+    shown = capsys.readouterr().out
+    assert "It finds what the network finds:" in shown and "0 without a like" in shown
+    assert run(["bench", str(trained), str(out), "--rounds", "2", "--batch", "2", "--json"]) == 0
+    timed = json.loads(capsys.readouterr().out)["models"]
+    assert [one["shape"] for one in timed] == [[2, 3, 64, 64]] * 2  # 40 pixels are filled up to 64
+    assert [one["source"] for one in timed] == ["run folder", "onnx file"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        (["export", "--data", "{shapes}", "--int8"], "in float32 and for one size"),
+        (["export", "--data", "{shapes}", "--to", "openvino"], "A detector is exported to onnx"),
+        (["export", "--data", "{shapes}", "--size", "0", "5"], "--size must be a height and a width"),
+        (["bench", "--runtime", "onnxruntime"], "Leave --runtime out"),
+        (["serve"], "The service names classes"),
+    ],
+)
+def test_what_a_detector_cannot_is_said(
+    verb: list[str], words: str, trained: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [one.format(shapes=shapes) for one in verb[1:]]
+    assert run([verb[0], str(trained), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_killed_and_gone_on_it_ends_in_the_same_bits(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,8 +187,16 @@ def test_killed_and_gone_on_it_ends_in_the_same_bits(
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_mask_rcnn_learns_and_is_examined(tmp_path: Path) -> None:
-    """One step, one picture to be examined on; it is not exported, and that is said."""
+def test_a_mask_rcnn_learns_and_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step, one picture to be examined on. What is asked of its file; tests/tasks/detection/test_staged.py writes one."""
+    asked_for: dict[str, Any] = {}
+
+    def written(detector: Any, path: Path, **more: Any) -> list[DetectorCheck]:
+        asked_for.update(more)
+        path.touch()
+        return [DetectorCheck(batch=1, scores=0.0, detections=2, unmatched=0)]
+
+    monkeypatch.setattr("vitesse.shrink.detecting.export_detector_file", written)
     settings = asked(make_shapes(tmp_path / "few", count=4, side=64), epochs=1, batch=3, frozen_statistics=True)
     settings = replace(settings, detector=replace(settings.detector, kind="mask_rcnn", width=8, most=2))
     spoken = Spoken()
@@ -164,9 +204,9 @@ def test_a_mask_rcnn_learns_and_is_examined(tmp_path: Path) -> None:
     folder.mkdir()
     found = train_detector(settings, RunFolder(folder), arch=ARCH, voice=spoken.voice)
     assert {"mAP", "mask_mAP"} <= found["detection"].keys()
-    assert any("A Mask R-CNN is not exported" in said for said in spoken.said)
+    assert asked_for["size"] is None and len(asked_for["pictures"]) == 1
     assert any("starts from nothing" in said for said in spoken.said)
-    assert (folder / "detector.safetensors").exists() and not (folder / "detector.onnx").exists()
+    assert (folder / "detector.safetensors").exists()
 
 
 def test_what_is_missing_is_said_at_once(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

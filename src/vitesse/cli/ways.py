@@ -56,7 +56,12 @@ def show_choice(choice: Choice) -> None:
     heads |= {f"Against {choice.reference.label}": "<", "MB": ">", "Accuracy": ">", "Difference": ">", "Kept": "<"}
     result_table({**({"Model": "<"} if several else {}), "Way": "<", **heads}, rows)
     result("")
-    result(_judged(choice))
+    subjects = dict.fromkeys(one.subject for one in choice.tried)
+    for line in dict.fromkeys(
+        _judged(choice.of(subject), f" of {subject.name}" if several else "") for subject in subjects
+    ):
+        result(line)
+    result("The difference is the largest of an output, as a share of the network's largest.")
     for best in choice.fastest:
         of = f" of {best.subject.name}" if several else ""
         result(f"Fastest{of} at batch {best.batch} with {best.threads} threads: {best.way.label}")
@@ -75,7 +80,9 @@ def _outcome(one: Tried) -> list[str]:
     judged = one.fidelity
     return [
         "–" if size is None else f"{size / 1e6:.2f}",
-        "–" if judged is None or one.subject.evidence is None else f"{judged.accuracy.value:.2%}",
+        "–"
+        if judged is None or one.subject.evidence is None or not one.subject.trained
+        else f"{judged.accuracy.value:.2%}",
         "–" if judged is None else f"{judged.difference:.1e}",
     ]
 
@@ -92,15 +99,19 @@ def _kept(one: Tried, choice: Choice, timed: Timed | None) -> str:
     return "; ".join(filter(None, ["yes, the fastest" if best else "yes", note]))
 
 
-def _judged(choice: Choice) -> str:
-    """On what the accuracy was measured."""
+def _judged(choice: Choice, of: str) -> str:
+    """On what the accuracy of one network was measured."""
     first = choice.tried[0]
     evidence, judged = first.subject.evidence, next((one.fidelity for one in choice.tried if one.fidelity), None)
-    difference = "The difference is the largest of an output, as a share of the network's largest."
+    if not first.subject.trained:
+        return (
+            f"{first.subject.name} has random weights: it is judged by time alone, and no accuracy can be told. Name a run of "
+            "yours, or its .onnx file, with --data."
+        )
     if evidence is None or judged is None or choice.tolerance is None:
-        return f"Judged by time alone: without --data nobody knows what accuracy is lost. {difference}"
+        return "Judged by time alone: without --data nobody knows what accuracy is lost."
     what = "Accuracy" if evidence.judged.labels is not None else "Share of the network's own answers that stay"
     return (
-        f"{what} on {judged.network.total} images of the search part (network {judged.network.value:.2%}); "
-        f"{choice.tolerance:.2%} may be lost. {difference}"
+        f"{what}{of} on {judged.network.total} images of the search part (network {judged.network.value:.2%}); "
+        f"{choice.tolerance:.2%} may be lost."
     )

@@ -137,7 +137,7 @@ def _refused(one: Tried, tried: Sequence[Tried]) -> str:
     """Why a row that was judged and timed is not kept; empty where it is."""
     assert one.fidelity is not None
     evidence = one.subject.evidence
-    if evidence is not None and not one.fidelity.lost <= evidence.tolerance:
+    if evidence is not None and one.subject.trained and not one.fidelity.lost <= evidence.tolerance:
         return f"loses {one.fidelity.lost:.2%} of accuracy, where {evidence.tolerance:.2%} may be lost"
     if one.way.precision == "fp32":
         return ""

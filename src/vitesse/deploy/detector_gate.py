@@ -97,11 +97,11 @@ def _check(
         largest = max(largest, float(np.abs(given - scores).max()))
         for found, wanted in zip(file.chosen(canvas, sizes), network(canvas, sizes), strict=True):
             total += len(wanted.scores)
-            unmatched += _unlike(found, wanted, span=max(canvas.shape[-2:]), tolerance=tolerance)
+            unmatched += unlike(found, wanted, span=max(canvas.shape[-2:]), tolerance=tolerance)
     return DetectorCheck(batch=batch, scores=largest, detections=total, unmatched=unmatched)
 
 
-def _unlike(found: Detections, wanted: Detections, *, span: int, tolerance: float) -> int:
+def unlike(found: Detections, wanted: Detections, *, span: int, tolerance: float) -> int:
     """How many detections of one side have no like on the other."""
     if not len(found.scores) or not len(wanted.scores):
         return max(len(found.scores), len(wanted.scores))

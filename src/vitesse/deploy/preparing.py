@@ -29,12 +29,16 @@ _HINTS: dict[Precision, openvino_runtime.Precision] = {"fp32": "f32", "bf16": "b
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Subject:
-    """A network that is to be served: its ONNX file; the module, normalisation inside, and images, where there are any."""
+    """A network that is to be served: its ONNX file; the module, normalisation inside, and images, where there are any.
+
+    trained: False where its weights are random, so that its times are true and its accuracy says nothing.
+    """
 
     name: str
     file: Path
     module: nn.Module | None = None
     evidence: Evidence | None = None
+    trained: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

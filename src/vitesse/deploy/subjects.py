@@ -47,4 +47,4 @@ def subject_of(
                 f"{model} does not say how images are prepared for it, so it cannot be judged. Leave --data out."
             )
         evidence = of_source(data, metadata, tolerance=tolerance, progress=progress)
-    return Subject(name=found.name, file=found.file, module=module, evidence=evidence)
+    return Subject(name=found.name, file=found.file, module=module, evidence=evidence, trained=found.module is None)
