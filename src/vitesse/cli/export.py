@@ -50,7 +50,7 @@ class Export(PrecisionOptions):
     dynamic_size: bool = False
     """Leave height and width open (onnx, openvino), where the network learned no positions on the map."""
     size: tuple[int, int] | None = None
-    """Height and width of the pictures that a detector's file takes; what it was trained on where none are given."""
+    """Height and width of the pictures that a detector's file takes; its shorter and longer side where none are given."""
     runtime: tuple[Literal["all", "onnxruntime", "openvino", "compile", "eager"], ...] = ()
     """In which runtimes smaller numbers are tried; ONNX Runtime and, where it is installed, OpenVINO, if none is named."""
 

@@ -11,6 +11,7 @@ import torch
 from vitesse.arch import Backbone
 from vitesse.data.boxed import BoxBatch, BoxedPart, coco_tool
 from vitesse.data.coco import CocoPart, load_coco
+from vitesse.deploy.opening import DETECTOR_FILE
 from vitesse.nets import Network, build
 from vitesse.runs.files import write_json
 from vitesse.runs.folder import RunFolder
@@ -24,7 +25,7 @@ from vitesse.tasks.detection.saved import FILE, load, save
 from vitesse.tasks.detection.settings import DetectionSettings
 from vitesse.train.loop import Progress, Task, require_optimizer
 
-ONNX, RESULT = "detector.onnx", "result.json"
+RESULT = "result.json"
 
 
 def train_detector(
@@ -124,14 +125,14 @@ class DetectorWork(Work):
         detector, asked = load(self.path(FILE)), self.settings.export
         checks = export_detector_file(
             detector,
-            self.path(ONNX),
+            self.path(DETECTOR_FILE),
             size=(asked.height, asked.width) if asked.height else None,
             pictures=proof_pictures(self.exam),
             tolerance=asked.tolerance,
         )
         rows = [{"batch": one.batch, "max_difference": one.scores} for one in checks]
         write_json(self.path("gate.json"), {"tolerance": asked.tolerance, "rows": rows})
-        return {"onnx_bytes": self.path(ONNX).stat().st_size, "detections": checks[0].detections}
+        return {"onnx_bytes": self.path(DETECTOR_FILE).stat().st_size, "detections": checks[0].detections}
 
     def conclude(self, scores: dict[str, Any]) -> dict[str, Any]:
         """`result.json`, for the report."""
