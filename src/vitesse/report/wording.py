@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from itertools import pairwise
 
 from vitesse.arch import (
     MLP,
+    Arch,
     Attention,
-    Backbone,
     CascadedAttention,
+    CellNetwork,
+    CellStage,
     ConvMLP,
     LocalConv,
     MBConv,
@@ -117,9 +119,21 @@ def came_out(summary: RunSummary) -> str:
     return said
 
 
-def described(arch: Backbone) -> tuple[str, ...]:
+def described(arch: Arch) -> tuple[str, ...]:
     """An architecture in short lines, one or more a stage: widths, depth, and what changes from block to block."""
+    if isinstance(arch, CellNetwork):
+        return tuple(line for stage in arch.stages for line in _cells(stage))
     return tuple(line for stage in arch.stages for line in _stage(stage))
+
+
+def _cells(stage: CellStage) -> Iterator[str]:
+    yield f"{stage.dim} wide, {stage.depth} cells of {stage.channels} channels a node" + (
+        ", the last a reduction" if stage.halves else ""
+    )
+    kinds = {"normal": stage.genotype.normal} | ({"reduction": stage.genotype.reduce} if stage.halves else {})
+    for name, cell in kinds.items():
+        nodes = (" + ".join(f"{edge.operation}({edge.source})" for edge in node) for node in cell.nodes)
+        yield f"{name}: {'; '.join(f'{n} = {node}' for n, node in enumerate(nodes, start=2))}"
 
 
 def _limit(name: str, value: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vitesse.arch import Backbone
+from vitesse.arch import Arch
 from vitesse.data import Preprocess, open_image
 from vitesse.data.boxed import BoxBatch, BoxedPart, coco_tool
 from vitesse.data.coco import CocoPart, load_coco
@@ -32,7 +32,7 @@ PROOF_PICTURES = 8
 
 
 def train_detector(
-    settings: DetectionSettings, folder: RunFolder, *, arch: str | Backbone | Network, voice: Voice
+    settings: DetectionSettings, folder: RunFolder, *, arch: str | Arch | Network, voice: Voice
 ) -> dict[str, Any]:
     """Train a detector around a network: the result as plain values, also left in `result.json`.
 
@@ -66,14 +66,14 @@ class DetectorWork(Work):
         for note in (*self.learn.notes, *self.exam.notes):
             voice.say(note)
 
-    def train(self, start: Backbone | Network, progress: Progress) -> dict[str, Any]:
+    def train(self, start: Arch | Network, progress: Progress) -> dict[str, Any]:
         """The stage: leaves the trained detector."""
         settings, asked = (
             scaled(self.settings.train, effort=self.settings.effort, seed=self.settings.seed),
             self.settings,
         )
         torch.manual_seed(settings.seed)  # what starts from nothing is the same after a restart
-        if isinstance(start, Backbone):
+        if not isinstance(start, Network):
             network = build(start)
             if settings.frozen_statistics:
                 self.voice.say(
