@@ -18,6 +18,7 @@ from vitesse.arch.cell_network import CellNetwork as CellNetwork
 from vitesse.arch.cell_network import CellStage as CellStage
 from vitesse.arch.cell_network import CellStem as CellStem
 from vitesse.arch.cell_network import seeing as seeing
+from vitesse.arch.cell_space import CellSpace as CellSpace
 from vitesse.arch.cells import Cell as Cell
 from vitesse.arch.cells import Edge as Edge
 from vitesse.arch.cells import Genotype as Genotype

@@ -1,7 +1,7 @@
 """A network of cells drawn: its cells in a row, and each different cell as the graph that it is.
 
-A node is a box with a line for each of its edges, whose operation stands in it; the edge comes from the state that it works on.
-The two maps that the cell sees stand at the left, its output, some of the nodes side by side, at the right.
+A node is a box with a row for each of its edges: the number of the state that it works on, and the operation. States 0 and 1
+are the two maps that the cell sees. A node with a bar at its right is a part of the cell's output.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from html import escape
 from typing import Literal
 
-from vitesse.arch import Cell, CellNetwork
+from vitesse.arch import Cell, CellNetwork, Edge
 
 BOX, ROW, TITLE = 88.0, 17.0, 16.0  # the width of a node, the heights of an edge's line and of a node's title
 ACROSS, DOWN = 46.0, 16.0  # between two columns, between two nodes in one
-INPUT = 46.0
+INPUT = 30.0
+STAGGER = 9.0  # each column begins a little lower than the one before, so that edges that pass it are seen
 MARGIN = 10.0
 STRIP = 62.0  # the height of the row of cells
 _LEARNED = ("sep", "dil")  # operations with weights at any stride
@@ -78,58 +79,56 @@ def _columns(cell: Cell) -> list[int]:
 
 def _width(cell: Cell) -> float:
     count = max(_columns(cell))
-    return 2 * MARGIN + INPUT + count * (ACROSS + BOX) + ACROSS + INPUT
+    return 2 * MARGIN + INPUT + count * (ACROSS + BOX)
 
 
 def _graph(cell: Cell, top: float) -> tuple[str, float]:
     """The drawing of a cell below `top`, and its height."""
     columns = _columns(cell)
-    below = dict.fromkeys(range(max(columns) + 1), top)
+    below = {column: top + STAGGER * max(column - 1, 0) for column in columns}
     exits: list[tuple[float, float]] = []  # of each state the point where its edges leave it
     lines: list[str] = []
     boxes: list[str] = []
-    for word, title in (("c-2", "the output of the cell before the last"), ("c-1", "the output of the last cell")):
-        y = below[0]
-        boxes.append(_box(MARGIN, y, INPUT, ROW + 4, word, title))
-        exits.append((MARGIN + INPUT, y + (ROW + 4) / 2))
-        below[0] = y + ROW + 4 + (TITLE + 2 * ROW) / 2
-    for n, edges in enumerate(cell.nodes):
-        column = columns[n + 2]
-        # Each column begins a little lower than the one before, so that edges that pass it are seen.
-        x, y = MARGIN + INPUT + column * ACROSS + (column - 1) * BOX, below[column] + (column - 1) * 9
+    for number, title in enumerate(("the output of the cell before the last", "the output of the last cell")):
+        boxes.append(_box(MARGIN, below[0], INPUT, ROW + 4, title))
+        boxes.append(_number(number, MARGIN + INPUT / 2 - 3, below[0] + 14))
+        exits.append((MARGIN + INPUT, below[0] + (ROW + 4) / 2))
+        below[0] += TITLE + 2 * ROW
+    for n, edges in enumerate(cell.nodes, start=2):
+        x, y = MARGIN + INPUT + columns[n] * ACROSS + (columns[n] - 1) * BOX, below[columns[n]]
         height = TITLE + ROW * len(edges)
-        boxes.append(_box(x, y, BOX, height, "", f"node {n + 2}"))
-        boxes.append(f'<text class="number" x="{x + 6:.1f}" y="{y + 12:.1f}">{n + 2}</text>')
+        boxes += [_box(x, y, BOX, height, f"node {n}"), _number(n, x + 8, y + 12)]
+        if n in cell.concat:
+            boxes.append(
+                f'<rect class="attention" x="{x + BOX:.1f}" y="{y:.1f}" width="5" height="{height:.1f}" rx="2"/>'
+            )
         for e, edge in enumerate(edges):
             middle = y + TITLE + ROW * (e + 0.5)
-            boxes.append(_operation(edge.operation, x, middle))
+            boxes.append(_operation(edge, x, middle))
             lines.append(_line(exits[edge.source], (x, middle)))
         exits.append((x + BOX, y + height / 2))
-        below[column] = y + height + DOWN - (column - 1) * 9
-    end = MARGIN + INPUT + max(columns) * (ACROSS + BOX) + ACROSS
-    middle = (top + max(below.values())) / 2
-    lines += [_line(exits[state], (end, middle)) for state in cell.concat]
-    boxes.append(
-        _box(end, middle - ROW, INPUT, 2 * ROW, "out", f"nodes {', '.join(map(str, cell.concat))} side by side")
-    )
-    return "".join(lines + boxes), max(below.values()) - top + 9 * max(columns)
+        below[columns[n]] = y + height + DOWN
+    return "".join(lines + boxes), max(below.values()) - DOWN - top
 
 
-def _box(x: float, y: float, width: float, height: float, word: str, title: str) -> str:
-    text = f'<text x="{x + width / 2:.1f}" y="{y + height / 2 + 4:.1f}" text-anchor="middle">{escape(word)}</text>'
+def _box(x: float, y: float, width: float, height: float, title: str) -> str:
     return (
         f'<g class="node"><title>{escape(title)}</title><rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}" rx="4"/>{text if word else ""}</g>'
+        f'height="{height:.1f}" rx="4"/></g>'
     )
 
 
-def _operation(operation: str, x: float, middle: float) -> str:
-    word = _word(operation)
-    learned = operation.startswith(_LEARNED)
+def _number(number: int, x: float, y: float) -> str:
+    return f'<text class="number" x="{x:.1f}" y="{y:.1f}">{number}</text>'
+
+
+def _operation(edge: Edge, x: float, middle: float) -> str:
+    learned = edge.operation.startswith(_LEARNED)
     return (
-        f'<g><title>{escape(operation)}</title><rect class="{"hidden" if learned else "stream"}" x="{x + 3:.1f}" '
-        f'y="{middle - ROW / 2 + 1:.1f}" width="{BOX - 6:.1f}" height="{ROW - 3:.1f}" rx="3"/>'
-        f'<text x="{x + BOX / 2:.1f}" y="{middle + 3.5:.1f}" text-anchor="middle">{escape(word)}</text></g>'
+        f"<g><title>{escape(edge.operation)} of state {edge.source}</title>"
+        f'<rect class="{"hidden" if learned else "stream"}" x="{x + 3:.1f}" y="{middle - ROW / 2 + 1:.1f}" '
+        f'width="{BOX - 6:.1f}" height="{ROW - 3:.1f}" rx="3"/>{_number(edge.source, x + 8, middle + 3.5)}'
+        f'<text x="{x + BOX / 2 + 4:.1f}" y="{middle + 3.5:.1f}" text-anchor="middle">{_word(edge.operation)}</text></g>'
     )
 
 

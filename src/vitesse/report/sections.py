@@ -122,8 +122,8 @@ def architecture(summary: RunSummary) -> Html:
         if blocks
         else "",
         "Both drawings have the same scale." if blocks > 1 else "",
-        "Above all cells, as high as they are wide; below each different one, from the two maps that it sees to its output: a "
-        "node is the sum of its lines."
+        "Above all cells, as high as they are wide, reductions dark; below each different one: a node is the sum of its rows, "
+        "each an operation on the state of that number, and nodes with a bar are the cell's output."
         if blocks < len(known)
         else "",
     ]

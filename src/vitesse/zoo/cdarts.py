@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from vitesse.arch import AuxiliaryHead, CellNetwork, CellStage, CellStem, Genotype, Head
+from vitesse.arch import AuxiliaryHead, CellNetwork, CellSpace, CellStage, CellStem, Genotype, Head
 from vitesse.arch.genotype import parse_genotype
 
 # The same cells in all three stages, in the form in which they were published.
@@ -66,6 +66,15 @@ def cell_network(
         stages=tuple(stages),
         head=Head(classes=classes, pool="mean", norm=None, norm_first=False),
         auxiliary=auxiliary_head(kind) if auxiliary else None,
+    )
+
+
+def cell_space(kind: Kind, *, classes: int, image: tuple[int, int], repeated: bool = True) -> CellSpace:
+    """The networks among which the published search looked for cells: 8 mixed cells of 16 channels."""
+    return CellSpace(
+        stem=CellStem(dim=16 * STEM_MULTIPLIERS[kind], stride=1 if kind == "cifar" else 8, image=image),
+        head=Head(classes=classes, pool="mean", norm=None, norm_first=False),
+        repeated=repeated,
     )
 
 
