@@ -207,6 +207,12 @@ class CellNetwork:
         return tuple(laid_out(self.stem, rows))
 
     @property
+    def usual_auxiliary(self) -> AuxiliaryHead:
+        """The auxiliary head of the published training: before the last stage; the stem says whether for small images."""
+        stage = max(len(self.stages) - 2, 0)
+        return AuxiliaryHead(stage=stage) if self.stem.stride == 1 else AuxiliaryHead(stage=stage, stride=2, norm=False)
+
+    @property
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, in order."""
         return tuple(cell for stage in self.stages for cell in stage.cells)

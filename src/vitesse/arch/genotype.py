@@ -86,10 +86,10 @@ def parse_genotype(text: str) -> Genotype:
 
 def _nodes(tree: ast.expr, name: str) -> tuple[tuple[Edge, ...], ...]:
     nodes = _literal(tree, name)
-    try:
-        return tuple(tuple(Edge(operation, source) for operation, source in node) for node in nodes)
-    except TypeError:
-        raise ValueError(f"{name} must be a list of nodes, each a list of (operation, source).") from None
+    lists = isinstance(nodes, (list, tuple)) and all(isinstance(node, (list, tuple)) for node in nodes)
+    if not lists or not all(isinstance(edge, (list, tuple)) and len(edge) == 2 for node in nodes for edge in node):
+        raise ValueError(f"{name} must be a list of nodes, each a list of (operation, source).")
+    return tuple(tuple(Edge(*edge) for edge in node) for node in nodes)
 
 
 def _concat(tree: ast.expr, name: str) -> tuple[int, ...]:

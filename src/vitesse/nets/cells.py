@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from vitesse.arch import Cell, CellNetwork, CellStem
+from vitesse.arch import AuxiliaryHead, Cell, CellNetwork, CellStem
 from vitesse.arch.cell_network import Place
 from vitesse.nets.interface import Network, initialize, pretrained_cfg
 from vitesse.ops.cells import FactorizedReduction, PooledHead, Projection, cell_operation
@@ -72,6 +72,12 @@ class CellModule(nn.Module):
         return torch.cat([states[number] for number in self.cell.concat], 1)
 
 
+def auxiliary_head(arch: CellNetwork, value: AuxiliaryHead) -> PooledHead:
+    """The module of an auxiliary head on a network of `arch`."""
+    dim = arch.stages[value.stage].dim
+    return PooledHead(dim, arch.head.classes, pool=value.pool, stride=value.stride, norm=value.norm)
+
+
 class NetworkOfCells(Network):
     """Stem, stages of cells, head. `forward_intermediates` gives the map at the end of every stage.
 
@@ -93,9 +99,7 @@ class NetworkOfCells(Network):
             )
             self.stages.append(nn.ModuleDict({"cells": nn.ModuleList(cells)}))
         if arch.auxiliary is not None:
-            value = arch.auxiliary
-            dim = arch.stages[value.stage].dim
-            self.auxiliary = PooledHead(dim, arch.head.classes, pool=value.pool, stride=value.stride, norm=value.norm)
+            self.auxiliary = auxiliary_head(arch, arch.auxiliary)
         self.head = Classifier(arch.head, arch.stages[-1].dim)
         self.num_prefix_tokens = 0
         self.feature_info = [
@@ -183,4 +187,4 @@ class NetworkOfCells(Network):
         patterns: list[tuple[str, tuple[int, ...]]] = [(r"^stem\.", (0,))]
         for layer, place in enumerate(self.arch.places, start=1):
             patterns.append((rf"^{re.escape(place.name)}\.", (layer,)))
-        return {"layers": [*patterns, (r"^(head|auxiliary)\.", (len(self.arch.places) + 1,))]}
+        return {"layers": [*patterns, (r"^(?:head|auxiliary)\.", (len(self.arch.places) + 1,))]}

@@ -1,7 +1,7 @@
 """The network in which cells are searched for: every edge is all operations at once, weighted (DARTS, section 2.2).
 
-Notation: node i has 2 + i edges, from all earlier states; o operations; alpha_i (2 + i, o) and beta_i (2 + i,) the raw scores of
-its operations and of its edges.
+Notation: node i has 2 + i edges, from all earlier states; o operations; alpha_i (2 + i, o) and beta_i (2 + i,) the raw scores
+of its operations and of its edges.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class CellScores(nn.Module):
         Those of an edge sum to its own weight, and those of the edges to 1: the node is a mean, as published.
         """
         number = 0 if self.space.repeated else stage
-        alphas: Sequence[Tensor] = self.alpha[number][cell]  # type: ignore[index, assignment]
+        alphas: Sequence[Tensor] = self.alpha[number][cell]  # type: ignore[index]
         found = []
         for i, alpha in enumerate(alphas):
             if self.beta is None:
@@ -100,7 +100,7 @@ class CellScores(nn.Module):
             alpha[:, columns].abs().sum()
             for number in stages
             for cell in ("normal", "reduce")
-            for alpha in self.alpha[number][cell]  # type: ignore[index, union-attr]
+            for alpha in self.alpha[number][cell]  # type: ignore[index]
         ]
         return torch.stack(terms).sum()
 
@@ -131,7 +131,8 @@ class MixedEdge(nn.Module):
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """A state (B, C, H, W) and the weights (o,) to (B, C, H / stride, W / stride)."""
         terms = [weight * operation(x) for weight, operation in zip(weights, self.operations, strict=False)]
-        return sum(terms[1:], terms[0])
+        mixed: Tensor = sum(terms[1:], terms[0])
+        return mixed
 
 
 class MixedCell(nn.Module):

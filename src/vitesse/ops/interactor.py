@@ -34,7 +34,7 @@ class Interactor(nn.Module):
         self.shares = nn.Parameter(torch.rand(count) / count)
 
     def forward(self, maps: Sequence[Tensor], logits: Tensor) -> Tensor:
-        """Maps (B, dim, h, w) and logits (B, classes) to (B, classes), or as many times B where they are joined in the batch."""
+        """Maps (B, dim, h, w) and logits (B, classes) to (B, classes), or as often B where they are joined in the batch."""
         outputs = [head(one) for head, one in zip(self.heads, maps, strict=True)]
         return ensemble([*outputs, logits], self.shares, joined=self.joined)
 

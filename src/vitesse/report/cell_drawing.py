@@ -6,11 +6,11 @@ are the two maps that the cell sees. A node with a bar at its right is a part of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from html import escape
 from typing import Literal
 
 from vitesse.arch import Cell, CellNetwork, Edge
+from vitesse.report.wording import different_cells
 
 BOX, ROW, TITLE = 88.0, 17.0, 16.0  # the width of a node, the heights of an edge's line and of a node's title
 ACROSS, DOWN = 46.0, 16.0  # between two columns, between two nodes in one
@@ -23,7 +23,7 @@ _LEARNED = ("sep", "dil")  # operations with weights at any stride
 
 def draw_cells(arch: CellNetwork, *, name: str, kind: Literal["winner", "teacher"]) -> str:
     """An inline SVG of `arch`, coloured by the page's style as `kind`; `name` is its accessible title."""
-    drawings = list(_different(arch))
+    drawings = list(different_cells(arch))
     wide = max(_width(cell) for _, cell in drawings)
     parts, y = [_strip(arch, wide)], STRIP + 2 * MARGIN
     for title, cell in drawings:
@@ -34,19 +34,6 @@ def draw_cells(arch: CellNetwork, *, name: str, kind: Literal["winner", "teacher
     count = len(arch.places)
     label = escape(f"{name}: {count} cells, {arch.stages[-1].dim} wide, {arch.head.classes} classes", quote=True)
     return f'<svg class="arch {kind}" viewBox="0 0 {wide:.0f} {y:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
-
-
-def _different(arch: CellNetwork) -> Iterator[tuple[str, Cell]]:
-    """Each different cell with a title that says in which stages it stands."""
-    found: dict[tuple[str, Cell], list[int]] = {}
-    for s, stage in enumerate(arch.stages, start=1):
-        cells = [("normal cell", stage.cells[0])] if stage.depth > 1 or not stage.halves else []
-        cells += [("reduction cell", stage.cells[-1])] if stage.halves else []
-        for key in cells:
-            found.setdefault(key, []).append(s)
-    for (what, cell), stages in found.items():
-        where = "" if len(found) <= 2 else f", stage{'s' if len(stages) > 1 else ''} {', '.join(map(str, stages))}"
-        yield what + where, cell
 
 
 def _strip(arch: CellNetwork, wide: float) -> str:

@@ -40,6 +40,8 @@ IMPORTANCE_BATCHES = 8
 def space_of(job: Job, teacher: Backbone | None) -> Backbone:
     """The space that a run asks for: around the teacher, a named one, or one in a file."""
     name = job.settings.supernet.space
+    if job.settings.distill.auxiliary:  # now, not after the stages before
+        raise UsageError("distill.auxiliary is for networks of cells, and no space has such. Set it to 0.")
     if name == "auto":
         if teacher is None:
             raise UsageError(

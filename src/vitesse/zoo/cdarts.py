@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from vitesse.arch import AuxiliaryHead, CellNetwork, CellSpace, CellStage, CellStem, Genotype, Head
+from vitesse.arch import CellNetwork, CellSpace, CellStage, CellStem, Genotype, Head
 from vitesse.arch.genotype import parse_genotype
 
 # The same cells in all three stages, in the form in which they were published.
@@ -61,12 +62,12 @@ def cell_network(
         CellStage(depth=depth, channels=channels * 2**s, genotype=genotype, halves=s < len(depths) - 1)
         for s, (depth, genotype) in enumerate(zip(depths, genotypes, strict=True))
     ]
-    return CellNetwork(
+    arch = CellNetwork(
         stem=CellStem(dim=channels * wider, stride=1 if kind == "cifar" else 8, image=image),
         stages=tuple(stages),
         head=Head(classes=classes, pool="mean", norm=None, norm_first=False),
-        auxiliary=auxiliary_head(kind) if auxiliary else None,
     )
+    return replace(arch, auxiliary=arch.usual_auxiliary) if auxiliary else arch
 
 
 def cell_space(kind: Kind, *, classes: int, image: tuple[int, int], repeated: bool = True) -> CellSpace:
@@ -76,8 +77,3 @@ def cell_space(kind: Kind, *, classes: int, image: tuple[int, int], repeated: bo
         head=Head(classes=classes, pool="mean", norm=None, norm_first=False),
         repeated=repeated,
     )
-
-
-def auxiliary_head(kind: Kind) -> AuxiliaryHead:
-    """The second classifier of the published training; the one for ImageNet lacks a normalization, as published."""
-    return AuxiliaryHead() if kind == "cifar" else AuxiliaryHead(stride=2, norm=False)

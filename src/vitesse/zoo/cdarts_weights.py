@@ -113,10 +113,10 @@ def published_name(name: str, arch: CellNetwork) -> str:
     stage, _, cell, place, number, rest = rest.split(".", 5)
     lead = f"nas_layers.{stage}.{cell}"
     if place == "inputs":
-        return f"{lead}.preproc{number}.{_in_input(rest)}"
+        return f"{lead}.preproc{number}.{in_input(rest)}"
     edge, rest = rest.split(".", 1)
     # Every operation but a plain skip is followed by drop path there, so it is the first of two.
-    return f"{lead}.dag.{number}.{edge}.0.{_in_operation(rest)}"
+    return f"{lead}.dag.{number}.{edge}.0.{in_operation(rest)}"
 
 
 def _in_stem(name: str, arch: CellNetwork) -> str:
@@ -128,7 +128,8 @@ def _in_stem(name: str, arch: CellNetwork) -> str:
     return f"feature_extractor.{half}.{start + (part == 'norm')}.{leaf}"
 
 
-def _in_input(name: str) -> str:
+def in_input(name: str) -> str:
+    """The published name of a weight within what brings a map to the cell's width."""
     if name.startswith("project."):
         _, part, leaf = name.split(".")
         return f"net.{1 if part == 'conv' else 2}.{leaf}"
@@ -140,10 +141,11 @@ def _in_reduction(name: str) -> str:
     return f"{_IN_REDUCTION[part]}.{leaf}"
 
 
-def _in_operation(name: str) -> str:
+def in_operation(name: str) -> str:
+    """The published name of a weight within an operation."""
     first, rest = name.split(".", 1)
     if first.isdigit():  # one of the two pairs of a separable convolution
-        return f"net.{first}.{_in_operation(rest)}"
+        return f"net.{first}.{in_operation(rest)}"
     if first == "depthwise":
         return f"net.1.{rest}"
     if first == "pointwise":
