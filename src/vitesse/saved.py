@@ -9,7 +9,7 @@ from vitesse.arch import from_json, to_json
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import VitesseError
 from vitesse.nets import Network, build
-from vitesse.nets.network import pretrained_cfg
+from vitesse.nets.interface import pretrained_cfg
 from vitesse.weights.files import load_state, save_state
 
 FILE = "model.safetensors"

@@ -27,9 +27,10 @@ from vitesse.arch import (
 from vitesse.arch.cascaded_attention import cascade_heads
 from vitesse.arch.choice import options
 from vitesse.arch.sharing import open_shares
-from vitesse.nets.build import build, drop_path_rates, skeleton
+from vitesse.nets.build import drop_path_rates, skeleton
+from vitesse.nets.interface import initialize
 from vitesse.nets.layers import layers_by_depth
-from vitesse.nets.network import Lender, Network, make_block, make_down
+from vitesse.nets.network import Lender, NetworkOfBlocks, make_block, make_down
 from vitesse.nets.statistics import fresh, gathering
 from vitesse.weights.slice import Cut, cuts, slice_state, take_all
 
@@ -59,8 +60,9 @@ class Supernet(nn.Module):
         depth = sum(stage.depth for stage in self.host.stages)
         # A block keeps the rate of its place in the host, however deep the subnet is (AutoFormer).
         self._rates = drop_path_rates(drop_path, depth)
-        self.network = build(self.host, drop_path=self._rates)
-        self._skeletons: OrderedDict[Backbone, tuple[Network, Mapping[str, Cut | None]]] = OrderedDict()
+        self.network = skeleton(self.host, drop_path=self._rates)
+        initialize(self.network)
+        self._skeletons: OrderedDict[Backbone, tuple[NetworkOfBlocks, Mapping[str, Cut | None]]] = OrderedDict()
         self._blocks: dict[tuple[object, ...], nn.Module] = {}
         self._downs: dict[tuple[int, Down, int, int], nn.Module] = {}
 
@@ -111,7 +113,7 @@ class Supernet(nn.Module):
             state |= dict(self.network.named_buffers())
         return state
 
-    def _skeleton(self, arch: Backbone) -> tuple[Network, Mapping[str, Cut | None]]:
+    def _skeleton(self, arch: Backbone) -> tuple[NetworkOfBlocks, Mapping[str, Cut | None]]:
         """The network of `arch` without weights, kept for the next time, and where its weights lie in the host's."""
         if arch not in self._skeletons:
             where = cuts(self._shapes, tensors(arch))  # refuses what is no slice
@@ -194,9 +196,9 @@ def _room(branch: Operation, space: Operation) -> Operation:
     return replace(branch, heads=max(options(space.heads)), kernels=space.widest_kernels)
 
 
-def inherit(network: Network, arch: Backbone) -> Network:
+def inherit(network: NetworkOfBlocks, arch: Backbone) -> NetworkOfBlocks:
     """The network of `arch` as one of its own, its weights cut from `network`'s, on the same device, for the same images."""
-    small = build(arch).to(next(network.parameters()))
+    small = skeleton(arch).to(next(network.parameters()))
     small.preprocess, small.class_names = network.preprocess, network.class_names
     weights = slice_state(network.state_dict(), tensors(network.arch), tensors(arch))
     small.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()})

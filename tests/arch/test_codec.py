@@ -170,7 +170,7 @@ def test_an_architecture_with_one_wrong_place(data: st.DataObject) -> None:
         ("3", "is a JSON object, but this is a int"),
         ("{}", "the type must be one of"),
         ('{"type":"Backbone","version":2}', "has format version 2, but this Vitesse reads 1"),
-        ('{"type":"MLP"}', "The outermost type must be Backbone, but got MLP"),
+        ('{"type":"MLP"}', "The outermost type must be Backbone or CellNetwork, but got MLP"),
         ('{"type":"Backbone","stages":[{"type":"Stage","dim":0,"depth":1}]}', r"arch.stages\[0\]"),
         ('{"type":"Choice","options":"abc"}', "A Choice needs at least one option, but got 'abc'"),
         ('{"type":"__import__"}', "the type must be one of"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitesse.data.augment import Augment, augment_squares, box_masks, erase_boxes
+from vitesse.data.augment import Augment, augment_squares, box_masks, cut_squares, erase_boxes
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
 
@@ -99,8 +99,22 @@ def test_erasing_hits_its_share_and_leaves_the_rest() -> None:
     assert torch.equal(erase_boxes(ones, 0.0, seed=0, epoch=0, indices=np.arange(500)), ones)
 
 
+def test_a_cut_square_has_its_size_and_may_lie_across_the_border() -> None:
+    ones = torch.ones(400, 2, 16, 16)
+    cut = cut_squares(ones, 0.5, seed=0, epoch=0, indices=np.arange(400))
+    gone = 1 - cut[:, 0]
+    assert torch.equal(cut[:, 0], cut[:, 1])
+    rows, columns = gone.amax(2).sum(1), gone.amax(1).sum(1)
+    assert torch.equal(rows * columns, gone.sum((1, 2)))  # a rectangle
+    assert (int(rows.max()), int(rows.min())) == (8, 4) and float((rows == 8).float().mean()) > 0.5
+    assert abs(float(gone.mean((0,))[8, 8]) - 0.25) < 0.08 and float(gone.mean((0,))[0, 0]) > 0.01
+    again = cut_squares(ones[7:9], 0.5, seed=0, epoch=0, indices=np.arange(7, 9))
+    assert torch.equal(again, cut[7:9])
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"zoom": (1.2, 1.0)}, {"zoom": (0.0, 1.0)}, {"flip": 1.5}, {"rotate": -1.0}, {"edge": "white"}]
+    "wrong",
+    [{"cutout": 1.5}, {"zoom": (1.2, 1.0)}, {"zoom": (0.0, 1.0)}, {"flip": 1.5}, {"rotate": -1.0}, {"edge": "white"}],
 )
 def test_wrong_values_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):

@@ -9,7 +9,21 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stage
+from vitesse.arch import (
+    MLP,
+    Attention,
+    Backbone,
+    Block,
+    Cell,
+    CellNetwork,
+    CellStage,
+    CellStem,
+    Edge,
+    Genotype,
+    Head,
+    PatchEmbed,
+    Stage,
+)
 from vitesse.data.part import Batch
 from vitesse.errors import UsageError, VitesseError
 from vitesse.losses.classification import cross_entropy, distillation
@@ -238,3 +252,49 @@ def test_under_autocast(batch: Batch) -> None:
         found = step(teaching, pupil, batch)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, rtol=5e-2, atol=5e-2)
+
+
+def cells(*, auxiliary: bool = False) -> Network:
+    torch.manual_seed(0)
+    cell = Cell(((Edge("sep_conv_3x3", 0), Edge("skip_connect", 1)),))
+    stages = tuple(
+        CellStage(depth=1, channels=4, genotype=Genotype(cell, cell), halves=halves) for halves in (True, False)
+    )
+    arch = CellNetwork(
+        stem=CellStem(dim=4, image=(16, 16)),
+        stages=stages,
+        head=Head(classes=5, pool="mean", norm=None, norm_first=False),
+    )
+    return build(replace(arch, auxiliary=arch.usual_auxiliary) if auxiliary else arch)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_auxiliary_classifier(batch: Batch, own: bool) -> None:
+    """It is the network's own, or is trained with it and dropped."""
+    teaching, student = Teaching(settings=DistillSettings(auxiliary=0.4)), cells(auxiliary=own)
+    trained = teaching.prepare(student, batch.images)
+    assert isinstance(trained, Pupil) == (not own) and network_of(trained) is student
+    head = student.auxiliary if own else trained.projections["auxiliary"]
+    student.eval()
+    head.eval()
+    (tapped,) = student.forward_intermediates(batch.images, [0], intermediates_only=True)
+    by_hand = cross_entropy(student(batch.images), batch.targets) + 0.4 * cross_entropy(head(tapped), batch.targets)
+    loss = step(teaching, trained, batch)
+    torch.testing.assert_close(loss, by_hand)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in trained.parameters())
+    assert not any("auxiliary" in name for name in student.state_dict()) or own
+
+
+def test_an_auxiliary_classifier_beside_a_teacher(batch: Batch) -> None:
+    settings = DistillSettings(labels=0.0, logits=1.0, features=1.0, auxiliary=0.4)
+    teaching = Teaching(vit(8, 1), settings)
+    trained = teaching.prepare(cells(), batch.images)
+    assert isinstance(trained, Pupil) and set(trained.projections) == {"features", "auxiliary"}
+    step(teaching, trained, batch).backward()
+    assert all(parameter.grad is not None for parameter in trained.projections.parameters())
+
+
+def test_only_networks_of_cells_have_an_auxiliary_classifier(batch: Batch) -> None:
+    with pytest.raises(UsageError, match="for a network of cells"):
+        Teaching(settings=DistillSettings(auxiliary=0.4)).prepare(vit(8, 1), batch.images)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from vitesse.errors import UsageError, VitesseError
@@ -397,3 +398,21 @@ def test_a_warmup_is_a_share_or_a_number(number: int, steps: int, wanted: int) -
 def test_drops_come_in_order(drops: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="drops must be shares of the steps"):
         TrainSettings(drops=drops)
+
+
+def test_drop_path_rises_with_the_steps_also_after_a_kill(training: Any, settings: Make, plain_losses: Losses) -> None:
+    told: list[tuple[int, list[float]]] = []
+
+    def losses(network: nn.Module, batch: Any, step: int) -> Iterator[Tensor]:
+        told.append((step, [module.drop_prob for module in network.modules() if isinstance(module, DropPath)]))
+        if len(told) == 6:
+            raise KeyboardInterrupt
+        yield from plain_losses(network, batch, step)
+
+    quick = settings(drop_path_rise=True)
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(quick, losses)
+    training.fit(quick, losses)
+    assert [step for step, _ in told] == [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11]
+    for step, rates in told:
+        assert rates == pytest.approx([0.0, 0.0, 0.3 * step / 12, 0.3 * step / 12])

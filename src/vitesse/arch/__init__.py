@@ -1,5 +1,6 @@
 """Architectures and spaces as values: standard library only, imported in milliseconds."""
 
+from vitesse.arch import cell_tables as cell_tables  # registers what follows from a network of cells
 from vitesse.arch.attention import Attention as Attention
 from vitesse.arch.axes import Axis as Axis
 from vitesse.arch.axes import Shape as Shape
@@ -11,10 +12,21 @@ from vitesse.arch.backbone import Block as Block
 from vitesse.arch.backbone import Stage as Stage
 from vitesse.arch.budget import Budget as Budget
 from vitesse.arch.cascaded_attention import CascadedAttention as CascadedAttention
+from vitesse.arch.cell_network import Arch as Arch
+from vitesse.arch.cell_network import AuxiliaryHead as AuxiliaryHead
+from vitesse.arch.cell_network import CellNetwork as CellNetwork
+from vitesse.arch.cell_network import CellStage as CellStage
+from vitesse.arch.cell_network import CellStem as CellStem
+from vitesse.arch.cell_network import seeing as seeing
+from vitesse.arch.cell_space import CellSpace as CellSpace
+from vitesse.arch.cells import Cell as Cell
+from vitesse.arch.cells import Edge as Edge
+from vitesse.arch.cells import Genotype as Genotype
 from vitesse.arch.choice import Choice as Choice
 from vitesse.arch.choice import Options as Options
 from vitesse.arch.codec import from_data as from_data
 from vitesse.arch.codec import from_json as from_json
+from vitesse.arch.codec import space_from_json as space_from_json
 from vitesse.arch.codec import to_data as to_data
 from vitesse.arch.codec import to_json as to_json
 from vitesse.arch.convolution import ConvStem as ConvStem

@@ -72,12 +72,12 @@ def _(arch: Backbone) -> dict[str, Shape]:
     require_closed(arch, "buffers")
     first, last = arch.stages[0], arch.stages[-1]
     streams = [_stream(s, stage) for s, stage in enumerate(arch.stages)]
-    table = _shapes("stem", arch.stem.buffers(), arch.stem.sizes(first.dim), {"embed": streams[0]})
+    table = shapes("stem", arch.stem.buffers(), arch.stem.sizes(first.dim), {"embed": streams[0]})
     for s, stage in enumerate(arch.stages):
         if stage.down is not None:
             sizes = stage.down.sizes(arch.stages[s - 1].dim, stage.dim)
             both = {"previous": streams[s - 1], "embed": streams[s]}
-            table |= _shapes(f"stages.{s}.down", stage.down.buffers(), sizes, both)
+            table |= shapes(f"stages.{s}.down", stage.down.buffers(), sizes, both)
         for b, block in enumerate(stage.blocks):
             leader = stage.leader(b)
             for k, operation in enumerate(block.branches):
@@ -85,7 +85,7 @@ def _(arch: Backbone) -> dict[str, Shape]:
                 for name, shape in operation.buffers().items():
                     if leader == b or _is_own(operation, f"op.{name}", stage.own):
                         table[f"stages.{s}.blocks.{b}.{k}.op.{name}"] = _shape(shape, sizes, _within(streams[s]), axes)
-    return table | _shapes("head", arch.head.buffers(), arch.head.sizes(last.dim), {"embed": streams[-1]})
+    return table | shapes("head", arch.head.buffers(), arch.head.sizes(last.dim), {"embed": streams[-1]})
 
 
 def tensors(arch: object) -> dict[str, Shape]:
@@ -93,9 +93,9 @@ def tensors(arch: object) -> dict[str, Shape]:
     return parameters(arch) | buffers(arch)
 
 
-def count(shapes: Mapping[str, Shape]) -> int:
+def count(table: Mapping[str, Shape]) -> int:
     """How many numbers parameters of these shapes hold."""
-    return sum(math.prod(axis.size for dimension in shape for axis in dimension) for shape in shapes.values())
+    return sum(math.prod(axis.size for dimension in shape for axis in dimension) for shape in table.values())
 
 
 def branch_parameters(
@@ -127,12 +127,12 @@ def down_parameters(
     prefix: str, down: Down, widths: tuple[int, int], streams: tuple[Stream, Stream]
 ) -> dict[str, Shape]:
     """The parameters of what leads into a stage, from the stream of the stage before to its own."""
-    return _shapes(prefix, down.axes(), down.sizes(*widths), dict(zip(("previous", "embed"), streams, strict=True)))
+    return shapes(prefix, down.axes(), down.sizes(*widths), dict(zip(("previous", "embed"), streams, strict=True)))
 
 
 def part_parameters(prefix: str, value: PatchEmbed | ConvStem | Head, embed: int, stream: Stream) -> dict[str, Shape]:
     """The parameters of a stem or a head."""
-    return _shapes(prefix, value.axes(), value.sizes(embed), {"embed": stream})
+    return shapes(prefix, value.axes(), value.sizes(embed), {"embed": stream})
 
 
 def _stream(number: int, stage: Stage) -> Stream:
@@ -148,8 +148,11 @@ def _within(stream: Stream) -> dict[str, Stream]:
     return {"embed": stream} | ({"lane": stream[1:]} if len(stream) > 1 else {})
 
 
-def _shapes(prefix: str, table: Table, sizes: Mapping[str, int], streams: Mapping[str, Stream]) -> dict[str, Shape]:
-    return {f"{prefix}.{name}": _shape(axes, sizes, streams, prefix) for name, axes in table.items()}
+def shapes(
+    prefix: str, table: Table, sizes: Mapping[str, int], streams: Mapping[str, Stream] | None = None
+) -> dict[str, Shape]:
+    """The shapes of a part's weights, whose names begin with `prefix`; `streams` are the axes that it shares with others."""
+    return {f"{prefix}.{name}": _shape(axes, sizes, streams or {}, prefix) for name, axes in table.items()}
 
 
 def _shape(axes: str, sizes: Mapping[str, int], streams: Mapping[str, Stream], prefix: str) -> Shape:

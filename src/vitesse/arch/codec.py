@@ -9,6 +9,8 @@ from typing import Any
 from vitesse.arch.attention import Attention
 from vitesse.arch.backbone import Backbone, Block, Stage
 from vitesse.arch.cascaded_attention import CascadedAttention
+from vitesse.arch.cell_network import Arch, AuxiliaryHead, CellNetwork, CellStage, CellStem
+from vitesse.arch.cells import Cell, Edge, Genotype
 from vitesse.arch.choice import Options
 from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
 from vitesse.arch.head import Head
@@ -27,6 +29,7 @@ VERSION = 1
 KINDS = {
     kind.__name__: kind
     for kind in (
+        *(AuxiliaryHead, Cell, CellNetwork, CellStage, CellStem, Edge, Genotype),
         *(Attention, Backbone, BatchNorm, Block, CascadedAttention, ContinuousPosition, ConvMLP, ConvStem, Downsample),
         *(Head, HeadMix, ImageRelativePosition, LayerNorm, LocalConv, LocalMix, LocalTransform, MBConv, MLP),
         *(OffsetTable, PatchEmbed, PatchMerging, RelativePosition, SandwichDownsample, ShiftedWindowAttention, Stage),
@@ -82,7 +85,17 @@ def to_json(value: Any) -> str:
     return json.dumps({"version": VERSION, **to_data(value)}, sort_keys=True, separators=(",", ":"))
 
 
-def from_json(text: str) -> Backbone:
+def space_from_json(text: str) -> Backbone:
+    """As `from_json`, where blocks are asked for: a network of cells is no space, and no network of one."""
+    value = from_json(text)
+    if not isinstance(value, Backbone):
+        raise ValueError(
+            "A space, or a network of one, is a Backbone, but this is a network of cells. It has no choices."
+        )
+    return value
+
+
+def from_json(text: str) -> Arch:
     """The architecture or space that `to_json` wrote; ValueError says what is wrong, and where."""
     try:
         data = json.loads(text)
@@ -99,6 +112,6 @@ def from_json(text: str) -> Backbone:
         value = from_data(data)
     except RecursionError:
         raise ValueError("An architecture is nested a few levels deep, but this one never ends.") from None
-    if not isinstance(value, Backbone):
-        raise ValueError(f"The outermost type must be Backbone, but got {type(value).__name__}.")
+    if not isinstance(value, (Backbone, CellNetwork)):
+        raise ValueError(f"The outermost type must be Backbone or CellNetwork, but got {type(value).__name__}.")
     return value

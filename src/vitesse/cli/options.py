@@ -15,6 +15,8 @@ Recipe = Literal[
     "autoformer_tiny",
     "autoformer_small",
     "autoformer_base",
+    "cdarts_cifar",
+    "cdarts_imagenet",
     "efficientvit",
     "mini_deit_tiny",
     "mini_deit_small",

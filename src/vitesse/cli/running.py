@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vitesse.arch import Backbone, to_json
+from vitesse.arch import Backbone, CellNetwork, to_json
 from vitesse.arch.budget import parse_bytes, parse_count, parse_milliseconds
 from vitesse.cli.console import Speaker, result
 from vitesse.cli.options import BudgetOptions, RunOptions
@@ -104,7 +104,10 @@ def _settings(options: RunOptions, flags: Mapping[str, object]) -> ShrinkSetting
 
 
 def _opened(options: RunOptions, settings: Any, given: Mapping[str, Any], *, device: str) -> RunFolder:
-    asked = {name: to_json(value) if isinstance(value, Backbone) else str(value) for name, value in given.items()}
+    asked = {
+        name: to_json(value) if isinstance(value, (Backbone, CellNetwork)) else str(value)
+        for name, value in given.items()
+    }
     facts: dict[str, dict[str, Any]] = {
         "run": {**run_facts(_verb(options), seed=settings.seed), **asked},
         "versions": versions(),

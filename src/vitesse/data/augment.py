@@ -33,7 +33,8 @@ class Augment:
     zoom: the range of the side of the window that is seen, relative to evaluation's crop. stretch: the largest log
     ratio of its sides. shift: how far it may go beyond the kept square, as a fraction of the size. rotate: degrees to
     either side. flip: probability of a mirror image. brightness, contrast: the largest relative change. erase:
-    probability that a box is erased. edge: what lies beyond the image. policy: a timm policy
+    probability that a box is erased. cutout: the side of a square that is always erased, relative to the image's, its centre
+    anywhere (DeVries & Taylor 2017). edge: what lies beyond the image. policy: a timm policy
     ("rand-m9-mstd0.5-inc1"); used where images are decoded anew for each epoch, where it takes the place of
     brightness and contrast, and shift and rotate are not used.
     """
@@ -46,15 +47,16 @@ class Augment:
     brightness: float = 0.0
     contrast: float = 0.0
     erase: float = 0.0
+    cutout: float = 0.0
     edge: Literal["black", "reflect"] = "black"
     policy: str = ""
 
     def __post_init__(self) -> None:
         if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1]:
             raise UsageError(f"zoom must hold 0 < lowest <= highest, but got {self.zoom}.")
-        for name in ("flip", "erase"):
+        for name, what in {"flip": "probability", "erase": "probability", "cutout": "share of the side"}.items():
             if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is a probability, 0 to 1, but got {getattr(self, name)}.")
+                raise UsageError(f"{name} is a {what}, 0 to 1, but got {getattr(self, name)}.")
         for name in ("stretch", "shift", "rotate", "brightness", "contrast"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, but got {getattr(self, name)}.")
@@ -93,8 +95,8 @@ class Augment:
 
     @property
     def identity(self) -> bool:
-        """Whether the image stays what evaluation sees, but for erasing."""
-        return replace(self, erase=0.0, edge="black") == Augment()
+        """Whether the image stays what evaluation sees, but for what is erased."""
+        return replace(self, erase=0.0, cutout=0.0, edge="black") == Augment()
 
 
 def augment_squares(
@@ -129,6 +131,22 @@ def erase_boxes(images: Tensor, probability: float, *, seed: int, epoch: int, in
     boxes = box_masks(np.sqrt(area * aspect), np.sqrt(area / aspect), draws[:, 3], draws[:, 4], size=images.shape[-2:])
     boxes &= torch.from_numpy(draws[:, 0] < probability)[:, None, None]
     return images.masked_fill(boxes[:, None], 0.0)
+
+
+def cut_squares(images: Tensor, side: float, *, seed: int, epoch: int, indices: Ints) -> Tensor:
+    """Set a square of the normalised images (b, C, H, W) to 0, the mean colour; at the border only its inside is left of it.
+
+    side: relative to the image's.
+    """
+    draws = uniform(seed, epoch, indices, 2, stream=Stream.CUTOUT)
+    spans = []
+    for length, draw in zip(images.shape[-2:], draws.T, strict=True):
+        long = round(side * length)
+        start = np.floor(draw * length).astype(int) - long // 2
+        pixels = np.arange(length)[None, :]
+        spans.append((pixels >= start[:, None]) & (pixels < (start + long)[:, None]))  # (b, length)
+    squares = torch.from_numpy(spans[0][:, :, None] & spans[1][:, None, :])
+    return images.masked_fill(squares[:, None], 0.0)
 
 
 def box_masks(

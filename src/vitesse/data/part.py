@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitesse.data.augment import Augment, erase_boxes
+from vitesse.data.augment import Augment, cut_squares, erase_boxes
 from vitesse.data.mix import Mix, mix_pairs, soft_targets
 from vitesse.data.preprocess import Preprocess, normalise
 from vitesse.data.replay import permutation
@@ -156,6 +156,8 @@ class Part:
             images = normalise(pixels, self._preprocess)
             if augment.erase:
                 images = erase_boxes(images, augment.erase, seed=seed, epoch=epoch, indices=indices)
+            if augment.cutout:
+                images = cut_squares(images, augment.cutout, seed=seed, epoch=epoch, indices=indices)
             yield indices, images
 
     def _batch(self, images: Tensor, indices: Ints, *, smoothing: float = 0.0) -> Batch:

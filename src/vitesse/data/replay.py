@@ -25,6 +25,7 @@ class Stream(enum.IntEnum):
     MIX = 4
     SAMPLE = 5
     SPLIT = 6
+    CUTOUT = 7
 
 
 def hashes(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import MLP, ConvStem, LocalConv, MBConv, WindowAttention
+from vitesse.arch import MLP, CellNetwork, ConvStem, LocalConv, MBConv, WindowAttention
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata
 from vitesse.errors import UsageError, VitesseError
@@ -79,6 +79,9 @@ def size_steps(model: nn.Module) -> int:
     if not isinstance(model, Network):
         raise UsageError("The image size can be left open for networks of Vitesse only.")
     arch = model.arch
+    if isinstance(arch, CellNetwork):
+        steps = arch.reductions[-1]
+        return _fitting(steps, arch.stem.image, "the strides of its cells")
     others = {type(one).__name__ for stage in arch.stages for block in stage.blocks for one in block.branches
               if not isinstance(one, _ANY_SIZE)}  # fmt: skip
     if not isinstance(arch.stem, ConvStem) or others:
@@ -91,10 +94,14 @@ def size_steps(model: nn.Module) -> int:
     for stage, reduction in zip(arch.stages, arch.reductions, strict=True):
         windows = [one.window for block in stage.blocks for one in block.branches if isinstance(one, WindowAttention)]
         steps = math.lcm(steps, *(reduction * window for window in (1, *windows)))
-    if any(side % steps for side in arch.stem.image):
+    return _fitting(steps, arch.stem.image, "the windows' sizes on the image")
+
+
+def _fitting(steps: int, image: tuple[int, int], reason: str) -> int:
+    if any(side % steps for side in image):
         raise UsageError(
-            f"The image size can be left open in steps of {steps}, the windows' sizes on the image, but the network's own "
-            f"image {arch.stem.image} is no multiple of that. Leave --dynamic-size out."
+            f"The image size can be left open in steps of {steps}, {reason}, but the network's own image {image} is no "
+            "multiple of that. Leave --dynamic-size out."
         )
     return steps
 

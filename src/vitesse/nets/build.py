@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import singledispatch
 
-from vitesse.arch import Backbone
+from vitesse.arch import Backbone, CellNetwork
 from vitesse.arch.backbone import require_closed
-from vitesse.nets.network import MakeBlock, MakeDown, Network, initialize, make_block, make_down
+from vitesse.nets.cells import NetworkOfCells
+from vitesse.nets.interface import Network, initialize
+from vitesse.nets.network import MakeBlock, MakeDown, NetworkOfBlocks, make_block, make_down
 
 
 @singledispatch
 def build(arch: object, *, drop_path: float | Sequence[float] = 0.0) -> Network:
     """The network of `arch`, freshly initialized.
 
-    `drop_path` is the stochastic-depth rate of the last block, falling linearly to 0 at the first; or one rate a block.
+    `drop_path` is the stochastic-depth rate of the last block, falling linearly to 0 at the first; or one rate a block. In a
+    network of cells it is the rate of every edge but a plain skip, the same in all cells (DARTS); or one rate a cell.
     Raises ValueError for a space: close its choices first (`sample(space, rng)`).
     """
     raise TypeError(f"build() takes an architecture, but got a {type(arch).__name__}.")
@@ -27,20 +30,31 @@ def _(arch: Backbone, *, drop_path: float | Sequence[float] = 0.0) -> Network:
     return network
 
 
+@build.register
+def _(arch: CellNetwork, *, drop_path: float | Sequence[float] = 0.0) -> Network:
+    count = len(arch.places)
+    rates = [float(drop_path)] * count if isinstance(drop_path, (int, float)) else list(drop_path)[:count]
+    if len(rates) < count:
+        raise ValueError(f"drop_path must hold one rate for each of the {count} cells, but got {rates}.")
+    network = NetworkOfCells(arch, drop_path=rates)
+    initialize(network)
+    return network
+
+
 def skeleton(
     arch: Backbone,
     *,
     drop_path: float | Sequence[float] = 0.0,
     block: MakeBlock = make_block,
     down: MakeDown = make_down,
-) -> Network:
+) -> NetworkOfBlocks:
     """The network of `arch` with parameters as their modules make them."""
     require_closed(arch, "network")
     depth = sum(stage.depth for stage in arch.stages)
     rates = drop_path_rates(drop_path, depth) if isinstance(drop_path, (int, float)) else list(drop_path)[:depth]
     if len(rates) < depth:
         raise ValueError(f"drop_path must hold one rate for each of the {depth} blocks, but got {rates}.")
-    return Network(arch, drop_path=rates, block=block, down=down)
+    return NetworkOfBlocks(arch, drop_path=rates, block=block, down=down)
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:

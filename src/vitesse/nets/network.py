@@ -1,8 +1,9 @@
-"""The plain network of an architecture, with timm's model interface."""
+"""The plain network of blocks: a stem, stages, a head on tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any, NamedTuple
 
@@ -11,9 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitesse.arch import Backbone, Block, ConvStem, Down, Grid, PatchEmbed, Stage
-from vitesse.data.preprocess import Preprocess
-from vitesse.errors import UsageError
 from vitesse.nets.branch import Branch, down
+from vitesse.nets.interface import Network, initialize, pretrained_cfg
 from vitesse.nets.layers import layers_by_depth
 from vitesse.ops.convolution import ConvTokens
 from vitesse.ops.head import Classifier
@@ -83,12 +83,12 @@ class StageModule(nn.Module):
         return self.down(x, grid), self.value.grid(grid)
 
 
-class Network(nn.Module):
-    """Stem, stages, head: images (B, C, H, W) to logits (B, classes).
-
-    `arch` is the value it was built from. `forward_intermediates` gives features: after every block where there is one
-    stage, else at the end of every stage.
+class NetworkOfBlocks(Network):
+    """Stem, stages, head. `forward_intermediates` gives features: after every block where there is one stage, else at the end
+    of every stage.
     """
+
+    arch: Backbone
 
     def __init__(
         self,
@@ -98,8 +98,7 @@ class Network(nn.Module):
         block: MakeBlock = make_block,
         down: MakeDown = make_down,
     ) -> None:
-        super().__init__()
-        self.arch = arch
+        super().__init__(arch)
         self.stem = stem(arch.stem, arch.stages[0].dim)
         rates = iter(drop_path)
         self.stages = nn.ModuleList()
@@ -108,19 +107,11 @@ class Network(nn.Module):
             own_rates = [next(rates) for _ in stage.blocks]
             self.stages.append(StageModule(stage, s, drop_path=own_rates, block=block, down=way))
         self.head = Classifier(arch.head, arch.stages[-1].dim)
-        self.num_classes = arch.head.classes
-        self.num_features = self.head_hidden_size = self.embed_dim = arch.stages[-1].dim
         self.num_prefix_tokens = len(arch.stem.tokens)
-        self.grad_checkpointing = False
-        # What a network needs beside its weights to be used; set by whoever trains or loads it.
-        self.preprocess: Preprocess | None = None
-        self.class_names: tuple[str, ...] = ()
-        self.serving: Callable[[], Any] | None = None  # opens what serves it; set by `vitesse.load`
         self.feature_info = [
             {"module": f"stages.{s}.blocks.{b}", "num_chs": arch.stages[s].dim, "reduction": arch.reductions[s]}
             for s, b in self._taps()
         ]
-        self.default_cfg = self.pretrained_cfg = pretrained_cfg(arch)
 
     def _taps(self) -> list[tuple[int, int]]:
         """The blocks (stage, position) after which there are features."""
@@ -161,15 +152,11 @@ class Network(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, N, embed) to logits (B, classes), or to the pooled features (B, embed)."""
-        pooled = self.head.pool(x, self.num_prefix_tokens)
+        pooled: Tensor = self.head.pool(x, self.num_prefix_tokens)
         if pre_logits:
             return pooled.mean(1) if pooled.ndim == 3 else pooled  # of two tokens their mean, as timm gives it
         logits: Tensor = self.head(pooled)
         return logits
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits (B, classes)."""
-        return self.forward_head(self.forward_features(x))
 
     def forward_intermediates(
         self,
@@ -205,23 +192,8 @@ class Network(nn.Module):
             patches = patches.transpose(1, 2).unflatten(2, (grid.rows, grid.columns))  # (B, embed, rows, columns)
         return (patches, prefix) if return_prefix_tokens else patches
 
-    def runtime(self) -> Any:
-        """What serves this network fastest on this device, a `vitesse.deploy.Runtime`: images in 0..1 to logits.
-
-        UsageError where it was not loaded from the folder of a run.
-        """
-        if self.serving is None:
-            raise UsageError("A network is served from the folder of its run: vitesse.load(RUN).runtime().")
-        return self.serving()
-
-    def get_classifier(self) -> nn.Module:
-        """The last linear layer."""
-        return self.head.classifier
-
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new, untrained classifier for another number of classes; `global_pool` is "avg", "token" or None."""
-        from dataclasses import replace
-
         pools = {None: self.arch.head.pool, "avg": "mean", "token": "class", "": self.arch.head.pool}
         if global_pool not in pools:
             raise ValueError(f'global_pool must be "avg", "token" or None, but got {global_pool!r}.')
@@ -236,10 +208,6 @@ class Network(nn.Module):
         self.num_classes, self.class_names = num_classes, ()
         self.default_cfg = self.pretrained_cfg = pretrained_cfg(self.arch, self.preprocess)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each branch in the backward pass: less memory, more time."""
-        self.grad_checkpointing = enable
-
     def no_weight_decay(self) -> set[str]:
         """Parameters that are no matrices of a layer: extra tokens, absolute positions, biases of offsets and factors."""
         small = (".offset_bias", ".cosine.log_factor", ".position.fc1.weight", ".position.fc2.weight")
@@ -248,33 +216,3 @@ class Network(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers by depth, for layer-wise learning rates (timm's convention)."""
         return layers_by_depth(self.arch)
-
-
-def initialize(module: nn.Module) -> None:
-    """Linear layers: normal, deviation 0.02, biases 0; all else as its module makes it (the ViT's usual start)."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-def pretrained_cfg(arch: Backbone, preprocess: Preprocess | None = None) -> dict[str, Any]:
-    """What timm's tools ask of a model: input, classes, how images are prepared, where the first and last layers are."""
-    channels = arch.stem.channels
-    cfg = {
-        "num_classes": arch.head.classes,
-        "input_size": (channels, *arch.stem.image),
-        "pool_size": None,
-        "crop_pct": 0.9,
-        "interpolation": "bicubic",
-        "fixed_input_size": False,
-        "mean": (0.5,) * channels,
-        "std": (0.5,) * channels,
-        "first_conv": arch.stem.first_conv,
-        "classifier": "head.classifier",
-    }
-    if preprocess is not None:
-        cfg |= {"mean": preprocess.mean, "std": preprocess.std, "crop_pct": preprocess.crop}
-        cfg |= {"interpolation": preprocess.interpolation}
-    return cfg

@@ -26,12 +26,26 @@ def to_tokens(x: Tensor) -> Tensor:
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, padded to keep the map, and its batch normalization."""
+    """A convolution without bias and its batch normalization; padded to keep the map unless said otherwise.
 
-    def __init__(self, into: int, out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> None:
+    affine: whether the normalization has a factor and a shift of its own.
+    """
+
+    def __init__(
+        self,
+        into: int,
+        out: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        padding: int | None = None,
+        affine: bool = True,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(into, out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(out)
+        padding = kernel // 2 if padding is None else padding
+        self.conv = nn.Conv2d(into, out, kernel, stride=stride, padding=padding, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, into, rows, columns) to (B, out, rows / stride, columns / stride), rounded up."""

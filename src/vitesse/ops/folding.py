@@ -19,10 +19,14 @@ def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     return scale * norm.weight.double(), shift * norm.weight.double() + norm.bias.double()
 
 
-@torch.no_grad()
 def normalized_conv(conv: nn.Conv2d, norm: _BatchNorm) -> nn.Conv2d:
     """One convolution with bias for a convolution and the batch normalization after it."""
-    scale, shift = affine(norm)
+    return scaled_conv(conv, *affine(norm))
+
+
+@torch.no_grad()
+def scaled_conv(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
+    """One convolution with bias for a convolution, a factor and a shift (channels,) after it."""
     bias = shift if conv.bias is None else shift + conv.bias.double() * scale
     out = copy.deepcopy(conv)
     out.weight.copy_(conv.weight.double() * scale[:, None, None, None])

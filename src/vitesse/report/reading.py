@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vitesse.arch import Backbone, cost, from_json, largest
+from vitesse.arch import Arch, cost, from_json, largest, space_from_json
 from vitesse.errors import VitesseError
 from vitesse.report.fields import Fields, json_file, json_lines, parsed
 from vitesse.report.summary import (
@@ -79,7 +79,7 @@ def read_summary(folder: Path | str) -> RunSummary:
     )
 
 
-def _arch(path: Path) -> Backbone | None:
+def _arch(path: Path) -> Arch | None:
     if not path.is_file():
         return None
     # A supernet's folder holds a space; what lies in it is the largest network's parameters.
@@ -99,7 +99,7 @@ def _origin(path: Path) -> Origin:
     )
 
 
-def _costs(part: Fields, arch: Backbone | None, *, prefix: str = "") -> Costs:
+def _costs(part: Fields, arch: Arch | None, *, prefix: str = "") -> Costs:
     """What the file says; what it does not say and the architecture tells, by formula."""
     told = cost(arch) if arch is not None else None
 
@@ -176,7 +176,7 @@ def _estimate(part: Fields) -> Estimate:
 
 def _candidate(part: Fields) -> Candidate:
     return Candidate(
-        arch=parsed(json.dumps(part.get("arch", dict)), f"{part.where}, `arch`", from_json),
+        arch=parsed(json.dumps(part.get("arch", dict)), f"{part.where}, `arch`", space_from_json),
         score=part.need("score"),
         costs=_costs(part.part("costs"), None),
         origin=part.text("origin") or "",

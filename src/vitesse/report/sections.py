@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
+from vitesse.arch import Backbone
+from vitesse.report.cell_drawing import draw_cells
 from vitesse.report.drawing import draw, scale_of
 from vitesse.report.markup import Html, code, facts, folded, joined, section, table, tag, text
 from vitesse.report.plot_style import Figure
@@ -100,21 +103,34 @@ def architecture(summary: RunSummary) -> Html:
     known = [(kind, name, arch, outcome) for kind, name, arch, outcome in pairs if arch is not None]
     if not known:
         return Html("")
-    scale = scale_of(arch for _, _, arch, _ in known)
+    scale = scale_of(arch for _, _, arch, _ in known if isinstance(arch, Backbone))
     figures = []
     for kind, name, arch, outcome in known:
         cost = outcome.costs.params
         beside = tag("span", f"{quantity('params', cost)} parameters", class_="note") if cost is not None else ""
-        drawing = Html(draw(arch, name=name, scale=scale, kind="teacher" if kind == "teacher" else "winner"))
+        style: Literal["winner", "teacher"] = "teacher" if kind == "teacher" else "winner"
+        drawing = Html(
+            draw(arch, name=name, scale=scale, kind=style)
+            if isinstance(arch, Backbone)
+            else draw_cells(arch, name=name, kind=style)
+        )
         figures.append(tag("figure", tag("figcaption", tag("h3", name), beside), drawing))
-    note = (
+    blocks = sum(isinstance(arch, Backbone) for _, _, arch, _ in known)
+    notes = [
         "One row a block. In the middle the residual stream; to its left the attention, one cell a head; to its right "
         "the hidden layer of the MLP with its width."
-    ) + (" Both drawings have the same scale." if len(known) > 1 else "")
+        if blocks
+        else "",
+        "Both drawings have the same scale." if blocks > 1 else "",
+        "Above all cells, as high as they are wide, reductions dark; below each different one: a node is the sum of its rows, "
+        "each an operation on the state of that number, and nodes with a bar are the cell's output."
+        if blocks < len(known)
+        else "",
+    ]
     return section(
         "architecture",
         "Architecture",
-        tag("p", note, class_="note"),
+        tag("p", " ".join(filter(None, notes)), class_="note"),
         tag("div", *figures, class_="columns"),
         *(folded(f"{name} in words", code("\n".join(described(arch)))) for _, name, arch, _ in known),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vitesse.arch import Backbone
+from vitesse.arch import Arch, Backbone
 
 CostName = Literal["params", "macs", "memory_bytes", "latency_ms"]
 
@@ -163,7 +163,7 @@ class Origin:
 class Teacher:
     """The big network that taught; `name` and `licence` where they are known, with what must be said of that licence."""
 
-    arch: Backbone | None
+    arch: Arch | None
     outcome: Outcome
     name: str | None = None
     licence: str | None = None
@@ -214,7 +214,7 @@ class RunSummary:
     name: str
     folder: str
     origin: Origin
-    arch: Backbone | None = None
+    arch: Arch | None = None
     outcome: Outcome = field(default_factory=lambda: Outcome(costs=Costs()))
     teacher: Teacher | None = None
     budget: Mapping[str, float] = field(default_factory=dict)

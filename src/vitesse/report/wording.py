@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from itertools import pairwise
 
 from vitesse.arch import (
     MLP,
+    Arch,
     Attention,
-    Backbone,
     CascadedAttention,
+    Cell,
+    CellNetwork,
     ConvMLP,
     LocalConv,
     MBConv,
@@ -117,9 +119,35 @@ def came_out(summary: RunSummary) -> str:
     return said
 
 
-def described(arch: Backbone) -> tuple[str, ...]:
+def described(arch: Arch) -> tuple[str, ...]:
     """An architecture in short lines, one or more a stage: widths, depth, and what changes from block to block."""
+    if isinstance(arch, CellNetwork):
+        return tuple(_cells(arch))
     return tuple(line for stage in arch.stages for line in _stage(stage))
+
+
+def _cells(arch: CellNetwork) -> Iterator[str]:
+    for stage in arch.stages:
+        yield (
+            f"{stage.dim} wide, {stage.depth} cell{'s' if stage.depth > 1 else ''} of {stage.channels} channels a node"
+            + (", the last a reduction" if stage.halves else "")
+        )
+    for title, cell in different_cells(arch):
+        nodes = (" + ".join(f"{edge.operation}({edge.source})" for edge in node) for node in cell.nodes)
+        yield f"{title}: {', '.join(f'{n} = {node}' for n, node in enumerate(nodes, start=2))}"
+
+
+def different_cells(arch: CellNetwork) -> Iterator[tuple[str, Cell]]:
+    """Each different cell of a network with a title that says, where it needs saying, in which stages it stands."""
+    found: dict[tuple[str, Cell], list[int]] = {}
+    for s, stage in enumerate(arch.stages, start=1):
+        keys = [("normal cell", stage.cells[0])] if stage.depth > 1 or not stage.halves else []
+        keys += [("reduction cell", stage.cells[-1])] if stage.halves else []
+        for key in keys:
+            found.setdefault(key, []).append(s)
+    for (what, cell), stages in found.items():
+        where = "" if len(found) <= 2 else f", stage{'s' if len(stages) > 1 else ''} {', '.join(map(str, stages))}"
+        yield what + where, cell
 
 
 def _limit(name: str, value: float) -> str:

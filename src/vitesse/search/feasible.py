@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from vitesse.arch import Backbone, sample, smallest
 from vitesse.errors import UsageError
 
+V = TypeVar("V")
 Costs = Callable[[Backbone], Mapping[str, float]]
 PROBES = 256
 
@@ -17,7 +19,7 @@ def within(costs: Mapping[str, float], limits: Mapping[str, float]) -> bool:
     return all(costs[name] <= limit for name, limit in limits.items())
 
 
-def check_budget(space: Backbone, costs: Costs, limits: Mapping[str, float]) -> None:
+def check_budget(space: V, costs: Callable[[V], Mapping[str, float]], limits: Mapping[str, float]) -> None:
     """Raise UsageError where no network of the space meets the limits; the message names the nearest that can be met.
 
     The smallest network answers for costs that grow with every choice; a few hundred others are asked only where it

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError
 
-from vitesse.arch import Backbone, from_json, picks, to_json
+from vitesse.arch import Backbone, picks, space_from_json, to_json
 from vitesse.errors import UsageError, VitesseError
 from vitesse.search.candidate import Candidate
 from vitesse.search.genome import Genes, genes
@@ -182,7 +182,7 @@ def _candidate(trial: FrozenTrial, names: Sequence[str]) -> Candidate:
     score, *costs = trial.values
     known: Mapping[str, Any] = trial.user_attrs
     return Candidate(
-        arch=from_json(known["arch"]),
+        arch=space_from_json(known["arch"]),
         score=score,
         costs=dict(zip(names, costs, strict=True)),
         origin=known["origin"],

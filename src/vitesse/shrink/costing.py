@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-from vitesse.arch import Backbone, cost, smallest
+from vitesse.arch import Arch, Backbone, Budget, cost, smallest
 from vitesse.deploy.latency_probe import LatencyProbe
 from vitesse.nets import build
 from vitesse.search.candidate import Candidate
@@ -19,9 +19,14 @@ MARGIN = 0.95  # a winner is measured again after training, and a measurement va
 FINALISTS = 8
 
 
-def formula_costs(arch: Backbone) -> Mapping[str, float]:
+def formula_costs(arch: Arch) -> Mapping[str, float]:
     """Parameters, multiply-adds and memory of one image."""
     return cost(arch).to_dict()
+
+
+def formula_limits(budget: Budget) -> dict[str, float]:
+    """The limits that need no measuring."""
+    return {name: limit for name, limit in budget.limits().items() if name != "latency_ms"}
 
 
 class Costing:
@@ -40,7 +45,7 @@ class Costing:
 
     def formula_limits(self) -> dict[str, float]:
         """The limits that need no measuring."""
-        return {name: limit for name, limit in self.limits.items() if name != "latency_ms"}
+        return formula_limits(self.job.settings.budget)
 
     def measure_smallest(self, progress: Progress) -> float:
         """The measured latency of the space's smallest network: less cannot be asked for."""

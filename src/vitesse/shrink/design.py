@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from vitesse.arch import (
     MLP,
+    Arch,
     Attention,
     Backbone,
     Block,
@@ -24,10 +25,13 @@ from vitesse.arch import (
     Stage,
     WindowAttention,
     cost,
+    seeing,
 )
 from vitesse.arch.cascaded_attention import cascade_heads
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
+
+A = TypeVar("A", bound=Arch)
 
 # (width, depth, heads, ratio) of the plain ViTs that are trained here where no teacher is given, from small to large.
 TEACHERS = (
@@ -159,7 +163,7 @@ def _choice(options: list[int] | list[float]) -> int:
     return Choice(*options) if len(options) > 1 else options[0]  # type: ignore[return-value]
 
 
-def fitted(space: Backbone, preprocess: Preprocess, *, classes: int) -> Backbone:
+def fitted(space: A, preprocess: Preprocess, *, classes: int) -> A:
     """A space from the zoo or a file, made to read these images and name these classes."""
     patch = space.stem.patch if isinstance(space.stem, PatchEmbed) else (1, 1)
     if any(side % step for side, step in zip(preprocess.size, patch, strict=True)):
@@ -167,5 +171,5 @@ def fitted(space: Backbone, preprocess: Preprocess, *, classes: int) -> Backbone
             f"The images must be a multiple of the space's patch {patch}, but are {preprocess.size}. "
             "Set data.size, or take another space."
         )
-    stem = replace(space.stem, image=preprocess.size, channels=preprocess.channels)
-    return replace(space, stem=stem, head=replace(space.head, classes=classes))
+    seen = seeing(space, image=preprocess.size, channels=preprocess.channels)
+    return replace(seen, head=replace(space.head, classes=classes))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vitesse.arch import Backbone
+from vitesse.arch import Arch
 from vitesse.data.boxed import BoxBatch, BoxedPart, coco_tool
 from vitesse.data.coco import CocoPart, load_coco
 from vitesse.deploy.opening import DETECTOR_FILE
@@ -29,7 +29,7 @@ RESULT = "result.json"
 
 
 def train_detector(
-    settings: DetectionSettings, folder: RunFolder, *, arch: str | Backbone | Network, voice: Voice
+    settings: DetectionSettings, folder: RunFolder, *, arch: str | Arch | Network, voice: Voice
 ) -> dict[str, Any]:
     """Train a detector around a network: the result as plain values, also left in `result.json`.
 
@@ -60,14 +60,14 @@ class DetectorWork(Work):
         for note in (*self.learn.notes, *self.exam.notes):
             voice.say(note)
 
-    def train(self, start: Backbone | Network, progress: Progress) -> dict[str, Any]:
+    def train(self, start: Arch | Network, progress: Progress) -> dict[str, Any]:
         """The stage: leaves the trained detector."""
         settings, asked = (
             scaled(self.settings.train, effort=self.settings.effort, seed=self.settings.seed),
             self.settings,
         )
         torch.manual_seed(settings.seed)  # what starts from nothing is the same after a restart
-        if isinstance(start, Backbone):
+        if not isinstance(start, Network):
             network = build(start)
             if settings.frozen_statistics:
                 self.voice.say(

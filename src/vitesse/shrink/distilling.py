@@ -12,7 +12,7 @@ from vitesse.runs.files import write_json, write_text
 from vitesse.runs.folder import RunFolder
 from vitesse.search.feasible import check_budget
 from vitesse.shrink import finish
-from vitesse.shrink.costing import Costing, formula_costs
+from vitesse.shrink.costing import formula_costs, formula_limits
 from vitesse.shrink.job import Job, Voice
 from vitesse.shrink.run import RESULT, conclude, told_of_teacher
 from vitesse.shrink.searching import WINNER
@@ -43,7 +43,7 @@ def distill(
             "Without labels no teacher can be made here. Give --teacher: a timm name, a run folder, a file."
         )
     arch = starting.arch()
-    check_budget(arch, formula_costs, Costing(job, arch).formula_limits())
+    check_budget(arch, formula_costs, formula_limits(settings.budget))
     if job.main:
         write_text(job.path(WINNER), to_json(arch) + "\n")
     taught = None

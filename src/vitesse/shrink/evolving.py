@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitesse.arch import Backbone, from_json, size, tensors
+from vitesse.arch import Backbone, size, space_from_json, tensors
 from vitesse.errors import VitesseError
 from vitesse.runs.files import write_json
 from vitesse.saved import save_network
@@ -45,7 +45,7 @@ def evolve_space(
     for move in range(job.settings.evolve.moves + 1):
         name = f"space-{move}"
         settings = _training(job, move)
-        before = None if move == 0 else from_json(told[-1]["space"])
+        before = None if move == 0 else space_from_json(told[-1]["space"])
         job.do(f"{name}-supernet", partial(
             _train, job, space, move=move, before=before, settings=settings, costing=costing, teacher=teacher))  # fmt: skip
         found = job.do(name, partial(_judge, job, space, move=move, costing=costing))
@@ -53,7 +53,7 @@ def evolve_space(
         told.append({**found, "supernet_epochs": epochs})
         if job.main:
             write_json(job.path(HISTORY), {"spaces": told})
-        following = from_json(found["following"])
+        following = space_from_json(found["following"])
         if following == space or move == job.settings.evolve.moves:
             break
         space, costing = following, priced(job, following)

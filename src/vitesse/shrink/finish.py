@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone, cost, to_json
+from vitesse.arch import Arch, Backbone, cost, to_json
 from vitesse.data.preprocess import unnormalise
 from vitesse.deploy import exporting
 from vitesse.deploy.gate import GateReport, Proof
@@ -44,7 +44,7 @@ COMPARED = 2048  # images at which student and teacher are compared where there 
 
 def finish(
     job: Job,
-    arch: Backbone,
+    arch: Arch,
     *,
     supernet: Supernet | None,
     teacher: nn.Module | None,
@@ -55,9 +55,11 @@ def finish(
     settings = job.scaled(job.settings.finish, offset=3)
     torch.manual_seed(settings.seed)
     network = build(arch, drop_path=settings.drop_path)
-    source = supernet.network if supernet is not None else start
-    if source is not None:
-        network.load_state_dict(inherit(source, arch).state_dict())
+    if supernet is not None:
+        assert isinstance(arch, Backbone)
+        network.load_state_dict(inherit(supernet.network, arch).state_dict())
+    elif start is not None:
+        network.load_state_dict(start.state_dict())
     teaching = teaching_of(job, teacher, train=settings)
     example = next(job.parts.search.batches(1)).images.to(job.accelerator.device)
     pupil = teaching.prepare(network.to(job.accelerator.device), example, seed=settings.seed)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vitesse.arch import MLP, Attention, Backbone, Block, HeadMix, LocalMix, Operation, ShiftedWindowAttention, cost
 from vitesse.errors import UsageError
 from vitesse.measure.drift import drift
-from vitesse.nets import Network, build
+from vitesse.nets import Network, NetworkOfBlocks, build
 from vitesse.runs.files import write_json
 from vitesse.saved import save_network
 from vitesse.shrink.job import Job
@@ -163,6 +163,7 @@ def _see(fit: LayerFit, layer: nn.Linear, inputs: tuple[Tensor], output: Tensor)
 
 def _features(network: Network) -> Callable[[Tensor], Sequence[Tensor]]:
     """The stream after every block."""
+    assert isinstance(network, NetworkOfBlocks)
     return lambda images: [after for _, after, _ in network.walk(images)]
 
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from vitesse.arch import Backbone, to_json
+from vitesse.arch import Arch, Backbone, to_json
 from vitesse.distill.huggingface import HubModel
 from vitesse.distill.view import Viewing
 from vitesse.errors import UsageError
-from vitesse.nets import Network
+from vitesse.nets import NetworkOfBlocks
 from vitesse.runs.files import write_json, write_text
 from vitesse.runs.folder import RunFolder
 from vitesse.saved import load_network
 from vitesse.search.feasible import check_budget
 from vitesse.shrink import evolving, finish, multiplexing, searching, supernet
-from vitesse.shrink.costing import Costing, formula_costs
+from vitesse.shrink.costing import Costing, formula_costs, formula_limits
 from vitesse.shrink.job import Job, Voice
 from vitesse.shrink.serving import serving
 from vitesse.shrink.settings import ShrinkSettings
@@ -66,7 +66,7 @@ def train(settings: ShrinkSettings, folder: RunFolder, *, arch: Student, voice: 
     starting = Starting(job, arch)
     taught = _named_teacher(job)
     fitting = starting.arch()
-    check_budget(fitting, formula_costs, Costing(job, fitting).formula_limits())
+    check_budget(fitting, formula_costs, formula_limits(settings.budget))
     if job.main:
         write_text(job.path(searching.WINNER), to_json(fitting) + "\n")
     job.do("finish", lambda progress: finish.finish(
@@ -78,7 +78,7 @@ def multiplex(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> d
     """Make the blocks of the teacher share weights, and distil the result from the teacher; ends like `shrink`."""
     job = Job(settings, folder, voice=voice)
     taught = _named_teacher(job)
-    if not isinstance(taught, Network):
+    if not isinstance(taught, NetworkOfBlocks):
         raise UsageError(
             f"A network whose blocks are to share weights must be a plain ViT, but {settings.teacher.model or 'none'} is "
             "not. Name a run folder, a file of weights, or a timm vit_* or deit_*."
@@ -97,7 +97,7 @@ def train_supernet(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice)
     """Train the supernet of the space that is set; what it leaves is for `search`."""
     job = Job(settings, folder, voice=voice)
     taught = _named_teacher(job)
-    space = supernet.space_of(job, taught.arch if isinstance(taught, Network) else None)
+    space = supernet.space_of(job, taught.arch if isinstance(taught, NetworkOfBlocks) else None)
     costing = _priced(job, space)
     return job.do("supernet", lambda progress: supernet.train_supernet(
         job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
@@ -112,7 +112,7 @@ def search_space(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -
         )
     job = Job(settings, folder, voice=voice)
     taught = _named_teacher(job)
-    space = supernet.space_of(job, taught.arch if isinstance(taught, Network) else None)
+    space = supernet.space_of(job, taught.arch if isinstance(taught, NetworkOfBlocks) else None)
     evolving.evolve_space(job, space, costing=_priced(job, space), priced=_priced, teacher=taught)
     return job.folder.outputs("supernet")
 
@@ -152,7 +152,7 @@ def _ready(job: Job, teacher: Teacher) -> nn.Module:
     return teacher.load()
 
 
-def conclude(job: Job, *, arch: Backbone, teacher: Any, search: dict[str, Any] | None) -> dict[str, Any]:
+def conclude(job: Job, *, arch: Arch, teacher: Any, search: dict[str, Any] | None) -> dict[str, Any]:
     """Export, time and examine a finished network; `result.json` for the report.
 
     An encoder cannot be examined beside it; a teacher with a view of its own is not exported to be timed, nor one that is not

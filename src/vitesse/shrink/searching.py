@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitesse.arch import Backbone, Options, from_json, size, to_data, to_json
+from vitesse.arch import Backbone, Options, size, space_from_json, to_data, to_json
 from vitesse.errors import VitesseError
 from vitesse.runs.files import write_text
 from vitesse.search.candidate import Candidate, Strategy
@@ -81,7 +81,7 @@ def sharing(
 
 def winner_arch(job: Job) -> Backbone:
     """The architecture that the search left."""
-    return from_json(job.path(WINNER).read_text(encoding="utf-8"))
+    return space_from_json(job.path(WINNER).read_text(encoding="utf-8"))
 
 
 def _search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progress) -> dict[str, Any]:

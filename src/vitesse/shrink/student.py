@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from vitesse.arch import Backbone
+from vitesse.arch import Arch
 from vitesse.distill.foreign import is_timm_name
 from vitesse.errors import UsageError
 from vitesse.nets import Network
@@ -18,10 +18,10 @@ from vitesse.zoo import arch_named, from_timm
 from vitesse.zoo.published import MODELS
 from vitesse.zoo.resolution import at_resolution
 
-Student = str | Backbone | Network
+Student = str | Arch | Network
 
 
-def student_named(name: str) -> Backbone | Network:
+def student_named(name: str) -> Arch | Network:
     """A student by name: a run folder or a file of weights, a JSON file of an architecture, a published model (from
     nothing), or a plain ViT of timm with its weights.
 
@@ -51,10 +51,10 @@ class Starting:
         if self.network is not None and self.network.preprocess is not None and job.store is None:
             job.preprocess = self.network.preprocess
 
-    def arch(self) -> Backbone:
+    def arch(self) -> Arch:
         """Its value for these images and classes; a network gets a new classifier where it names other classes."""
         parts = self.job.parts
-        if isinstance(self.found, Backbone):
+        if not isinstance(self.found, Network):
             return fitted(self.found, parts.preprocess, classes=len(parts.classes))
         if self.found.class_names != parts.classes or not parts.classes:
             torch.manual_seed(self.job.settings.seed)  # the new classifier is the same after a restart
@@ -65,4 +65,5 @@ class Starting:
                 f"The student sees images of {stem.image} pixels and {stem.channels} channels, but the data have "
                 f"{parts.preprocess.size} and {parts.preprocess.channels}. Set data.size and data.channels so."
             )
-        return replace(self.found.arch, head=replace(self.found.arch.head, classes=len(parts.classes)))
+        arch: Arch = self.found.arch
+        return replace(arch, head=replace(arch.head, classes=len(parts.classes)))

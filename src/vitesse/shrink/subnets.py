@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vitesse.arch import Backbone, Block, Down, parameters
 from vitesse.nets.build import skeleton
-from vitesse.nets.network import Lender, Network, make_block, make_down
+from vitesse.nets.network import Lender, NetworkOfBlocks, make_block, make_down
 from vitesse.supernet import Supernet
 from vitesse.weights.slice import cuts, take_all
 
@@ -54,7 +54,7 @@ class Subnets:
         self._state = {name: weight.detach() for name, weight in supernet.network.named_parameters()}
         self._trail = Trail()
         self._steps: dict[Any, Any] = {}
-        self._networks: dict[Backbone, tuple[Network, list[int]]] = {}
+        self._networks: dict[Backbone, tuple[NetworkOfBlocks, list[int]]] = {}
 
     @torch.inference_mode()
     def logits(self, archs: Sequence[Backbone], images: Tensor) -> list[Tensor]:
@@ -70,7 +70,7 @@ class Subnets:
         """Forget all networks but these, not what they are made of: the next ones are made of it too."""
         self._networks = {arch: self._networks[arch] for arch in archs if arch in self._networks}
 
-    def _network(self, arch: Backbone) -> tuple[Network, list[int]]:
+    def _network(self, arch: Backbone) -> tuple[NetworkOfBlocks, list[int]]:
         """The network of `arch`, and the steps that it takes."""
         if arch not in self._networks:
             with torch.device("meta"):

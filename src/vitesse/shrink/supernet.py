@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone, buffers, from_json, largest, parameters, size, smallest, to_json
+from vitesse.arch import Backbone, buffers, largest, parameters, size, smallest, space_from_json, to_json
 from vitesse.errors import UsageError
 from vitesse.losses.classification import cross_entropy
-from vitesse.nets import Network
+from vitesse.nets import NetworkOfBlocks
 from vitesse.runs.files import read_json, write_json
 from vitesse.saved import load_network, save_network
 from vitesse.search.draw import draw
@@ -40,6 +40,8 @@ IMPORTANCE_BATCHES = 8
 def space_of(job: Job, teacher: Backbone | None) -> Backbone:
     """The space that a run asks for: around the teacher, a named one, or one in a file."""
     name = job.settings.supernet.space
+    if job.settings.distill.auxiliary:  # now, not after the stages before
+        raise UsageError("distill.auxiliary is for networks of cells, and no space has such. Set it to 0.")
     if name == "auto":
         if teacher is None:
             raise UsageError(
@@ -54,7 +56,7 @@ def space_of(job: Job, teacher: Backbone | None) -> Backbone:
 
 def _space_in(file: Path) -> Backbone:
     try:
-        return from_json(file.read_text(encoding="utf-8"))
+        return space_from_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"A space's file holds it as JSON, but {file} cannot be read so: {error}") from error
 
@@ -75,9 +77,11 @@ def begun(job: Job, space: Backbone, teacher: nn.Module | None, settings: TrainS
     """The supernet before its training, and whether it begins with the teacher's weights."""
     torch.manual_seed(settings.seed)
     supernet = Supernet(space, drop_path=settings.drop_path)
-    elastic = job.settings.supernet.elastic and isinstance(teacher, Network) and begins(teacher.arch, supernet.host)
+    elastic = (
+        job.settings.supernet.elastic and isinstance(teacher, NetworkOfBlocks) and begins(teacher.arch, supernet.host)
+    )
     if elastic:
-        assert isinstance(teacher, Network)
+        assert isinstance(teacher, NetworkOfBlocks)
         known = untied(by_importance(job, teacher), teacher.arch)
         own = supernet.network.state_dict()
         # Blocks that share begin with the first one's weights; maps over the heads, which the teacher lacks, do nothing.
@@ -136,6 +140,7 @@ def _as(supernet: nn.Module, arch: Backbone, calibrating: Sequence[Tensor]) -> C
 def load_supernet(file: Path, space: Backbone) -> Supernet:
     """The supernet that the stage left."""
     network = load_network(file)
+    assert isinstance(network, NetworkOfBlocks)
     supernet = Supernet(space, host=network.arch)
     supernet.network = network
     return supernet.eval()
@@ -143,7 +148,7 @@ def load_supernet(file: Path, space: Backbone) -> Supernet:
 
 def trained_space(run: Path) -> Backbone:
     """The space whose supernet a run trained."""
-    return from_json(read_json(run / SPACE)["space"])
+    return space_from_json(read_json(run / SPACE)["space"])
 
 
 def affordable(space: Backbone, costing: Costing, *, seed: int) -> list[Backbone]:
@@ -156,7 +161,7 @@ def affordable(space: Backbone, costing: Costing, *, seed: int) -> list[Backbone
     )
 
 
-def by_importance(job: Job, teacher: Network) -> dict[str, torch.Tensor]:
+def by_importance(job: Job, teacher: NetworkOfBlocks) -> dict[str, torch.Tensor]:
     """The teacher's weights with heads and channels in the order of their importance on the data (first-order Taylor).
 
     So the slices that keep the first ones keep what matters most; the whole network computes the same as before.

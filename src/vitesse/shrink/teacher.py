@@ -75,7 +75,8 @@ class Teacher:
             return None
         if not self.encoder:
             self._fit_classes(self.network)
-        return self.network.arch
+        arch = self.network.arch
+        return arch if isinstance(arch, Backbone) else None
 
     def train(self, progress: Progress) -> dict[str, Any]:
         """The stage: leaves the teacher, as good as it gets on these data, in the run folder."""

@@ -19,6 +19,7 @@ class Weights:
     attention: float = 0.0
     hidden: float = 0.0
     features: float = 0.0
+    auxiliary: float = 0.0
 
     @property
     def deep(self) -> bool:
@@ -31,8 +32,10 @@ class DistillSettings:
     """The loss of a step: weight times term, summed.
 
     labels: cross-entropy with the labels. logits: what the teacher says. attention: relations of q, k, v. hidden: hidden
-    states after whole layers. features: the encoders' last features. None: without a teacher the labels alone; from a
-    teacher that knows the classes 0.8 logits and the rest labels; from one that knows none, features and labels.
+    states after whole layers. features: the encoders' last features. auxiliary: cross-entropy of a second classifier within
+    a network of cells, which is trained with it and, unless it is the network's own, dropped at the end. None: without a
+    teacher the labels alone; from a teacher that knows the classes 0.8 logits and the rest labels; from one that knows none,
+    features and labels.
 
     temperature, form: of the logits; temperature None is 2, or 1 for a store that leaves classes out; form
     "cross_entropy" is not multiplied by temperature^2. pairs: of q, k, v that are
@@ -48,6 +51,7 @@ class DistillSettings:
     attention: float = 0.0
     hidden: float = 0.0
     features: float | None = None
+    auxiliary: float = 0.0
     temperature: float | None = None
     form: Literal["divergence", "cross_entropy"] = "divergence"
     pairs: tuple[str, ...] = ("qq", "kk", "vv")
@@ -61,7 +65,7 @@ class DistillSettings:
     teacher_module: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("labels", "logits", "attention", "hidden", "features"):
+        for name in ("labels", "logits", "attention", "hidden", "features", "auxiliary"):
             weight = getattr(self, name)
             if weight is not None and not 0 <= weight < float("inf"):
                 raise UsageError(f"distill.{name} is a weight of at least 0, but got {weight}.")
@@ -80,17 +84,17 @@ class DistillSettings:
 
     def weights(self, *, teacher: Literal["none", "classifier", "encoder"], labelled: bool = True) -> Weights:
         """The weights for this kind of teacher and for data with labels or without; UsageError where they contradict."""
-        if not labelled and (self.labels or self.logits):
+        if not labelled and (self.labels or self.logits or self.auxiliary):
             raise UsageError(
-                "Images without labels have no classes, so distill.labels and distill.logits must be unset or 0, but got "
-                f"{self.labels} and {self.logits}. Give distill.features a weight instead."
+                "Images without labels have no classes, so distill.labels, distill.logits and distill.auxiliary must be unset "
+                f"or 0, but got {self.labels}, {self.logits} and {self.auxiliary}. Give distill.features a weight instead."
             )
         if teacher == "none":
             asked = [name for name in ("logits", "attention", "hidden", "features") if getattr(self, name)]
             if asked:
                 named = ", ".join(f"distill.{name}" for name in asked)
                 raise UsageError(f"{named}: this needs a teacher, but none is named. Give --teacher, or set it to 0.")
-            return Weights(labels=1.0)
+            return Weights(labels=1.0, auxiliary=self.auxiliary)
         if teacher == "encoder":
             if self.logits:
                 raise UsageError(
@@ -104,4 +108,5 @@ class DistillSettings:
             labels = max(0.0, 1.0 - logits) if self.labels is None else self.labels
         if not labels + logits + self.attention + self.hidden + features:
             raise UsageError("A student must be told something, but all weights of distill are 0. Raise one of them.")
-        return Weights(labels=labels, logits=logits, attention=self.attention, hidden=self.hidden, features=features)
+        deep = {"attention": self.attention, "hidden": self.hidden, "features": features}
+        return Weights(labels=labels, logits=logits, auxiliary=self.auxiliary, **deep)

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from vitesse.data.part import Batch
-from vitesse.errors import VitesseError
+from vitesse.errors import UsageError, VitesseError
 from vitesse.losses import features as feature_losses
 from vitesse.losses.classification import cross_entropy, distillation
 from vitesse.losses.relations import attention_relations, hidden_relations
+from vitesse.nets.cells import NetworkOfCells, auxiliary_head
+from vitesse.nets.interface import initialize
 from vitesse.nets.taps import Found, Layer, Site, layers_of, looking, taps
 from vitesse.tasks.matching import Feature, feature_of, like, matched
 from vitesse.tasks.settings import DistillSettings, Weights
@@ -32,7 +34,9 @@ class Seen:
 
 
 class Pupil(nn.Module):
-    """A network with the projections from its widths to its teacher's, which are trained with it and then dropped."""
+    """A network with what is trained with it and then dropped: projections from its widths to its teacher's, and an auxiliary
+    classifier.
+    """
 
     def __init__(self, network: nn.Module, projections: dict[str, nn.Module]) -> None:
         super().__init__()
@@ -81,6 +85,7 @@ class Teaching:
             )
         self.layers: list[tuple[Layer, Layer]] = []
         self.feature: tuple[Feature, Feature] | None = None
+        self.auxiliary: Site | None = None  # the map that the auxiliary classifier reads
 
     def logits_only(self) -> Teaching:
         """The same without what a supernet cannot be told: the features of networks of one shape."""
@@ -89,12 +94,20 @@ class Teaching:
         return shallow
 
     def prepare(self, student: nn.Module, images: Tensor, *, seed: int = 0) -> nn.Module:
-        """Match the layers of student and teacher; the module to be trained: the student, or a `Pupil` around it.
+        """Find what is compared; the module to be trained: the student, or a `Pupil` around it.
 
         images: one or more of the data, as the student sees them. VitesseError where what is asked for is not there.
         """
-        if not self.weights.deep:
-            return student
+        widths = self._match(student, images) if self.weights.deep else {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            beside: dict[str, nn.Module] = {name: nn.Linear(*pair) for name, pair in widths.items()}
+            if self.weights.auxiliary:
+                beside |= self._auxiliary_of(student)
+        return Pupil(student, beside).to(images.device) if beside else student
+
+    def _match(self, student: nn.Module, images: Tensor) -> dict[str, tuple[int, int]]:
+        """Find what is compared; the widths that projections lead from and to, by their names."""
         assert self.teacher is not None
         teacher, one = self.teacher.to(images.device), images[:1]
         widths: dict[str, tuple[int, int]] = {}
@@ -109,11 +122,22 @@ class Teaching:
             self.feature = first, second
             if self.weights.features and self.settings.feature_form != "relation":
                 widths["features"] = first.width, second.width
-        if not widths:
-            return student
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return Pupil(student, {name: nn.Linear(*pair) for name, pair in widths.items()}).to(images.device)
+        return widths
+
+    def _auxiliary_of(self, student: nn.Module) -> dict[str, nn.Module]:
+        """An auxiliary classifier for the student, unless it has one of its own; where it reads is remembered."""
+        if not isinstance(student, NetworkOfCells):
+            raise UsageError(
+                f"An auxiliary classifier is for a network of cells, but the student is a {type(student).__name__}. Leave "
+                "distill.auxiliary at 0."
+            )
+        value = student.arch.auxiliary or student.arch.usual_auxiliary
+        self.auxiliary = Site(student.feature_info[value.stage]["module"])
+        if student.arch.auxiliary is not None:
+            return {}
+        head = auxiliary_head(student.arch, value)
+        initialize(head)
+        return {"auxiliary": head}
 
     def told(self, batch: Batch, step: int = 0) -> Seen | None:
         """What the teacher makes of the batch; None where there is none."""
@@ -136,6 +160,12 @@ class Teaching:
         if weights.labels:
             assert seen.logits is not None
             terms.append(weights.labels * cross_entropy(seen.logits, batch.targets))
+        if weights.auxiliary:
+            assert self.auxiliary is not None and student is not None
+            beside = student.projections if isinstance(student, Pupil) else nn.ModuleDict()
+            head = beside["auxiliary"] if "auxiliary" in beside else network_of(student).auxiliary
+            logits = head(seen.found[self.auxiliary])  # type: ignore[operator]
+            terms.append(weights.auxiliary * cross_entropy(logits, batch.targets))
         if told is not None:
             if weights.logits:
                 assert seen.logits is not None and told.logits is not None
@@ -181,9 +211,10 @@ class Teaching:
 
     def _look(self, network: nn.Module, images: Tensor, *, side: int) -> Seen:
         layers = [pair[side] for pair in self.layers] if self.weights.deep else []
+        own = [self.auxiliary] if self.auxiliary is not None and self.weights.auxiliary and side == 0 else []
         sites: list[Site] = [site for layer in layers for site in (*layer.projections, layer.hidden)]
         feature = self.feature[side] if self.feature is not None and self.weights.deep else None
-        with taps(network, [*sites, *(feature.sites if feature else ())]) as found:
+        with taps(network, [*own, *sites, *(feature.sites if feature else ())]) as found:
             if feature is None:
                 return Seen(logits=network(images), found=found)
             logits, features = feature.run(network, images, found)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.layers.drop import DropPath
 from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.scheduler.multistep_lr import MultiStepLRScheduler
@@ -110,6 +111,10 @@ class _Run:
         self.schedule = schedule(self.optimizer, settings, steps=steps)
         self.ema = ModelEmaV3(network, decay=settings.ema, use_warmup=True) if settings.ema else None
         self.steps, self.step = steps, 0
+        paths = (
+            [module for module in network.modules() if isinstance(module, DropPath)] if settings.drop_path_rise else []
+        )
+        self.rising = [(path, path.drop_prob) for path in paths]
         self.loss_sum = torch.zeros((), device=self.accelerator.device)
         self.losses_seen, self.accuracy, self.saved_at, self.note = 0, float("nan"), time.monotonic(), ""
 
@@ -121,6 +126,8 @@ class _Run:
     def train_step(self, batch: Any) -> None:
         """One update of the weights: all losses of the step, back-propagated one by one."""
         self.schedule.step_update(self.step)
+        for path, rate in self.rising:
+            path.drop_prob = rate * self.step / self.steps
         # Seeded by the step, so that stochastic depth is replayed after a restart without storing generator states.
         torch.manual_seed(hash((self.settings.seed, self.step, self.accelerator.process_index)) % 2**63)
         self.optimizer.zero_grad(set_to_none=True)

@@ -20,8 +20,9 @@ class TrainSettings:
     of all steps is taken; 0 for the share. ema: decay of averaged weights, which are then what is evaluated and kept; 0 for
     none. clip: greatest gradient norm, 0 for none. clip_mode: whose norm: "norm", that of all gradients together, or
     "adaptive", that of each unit of a layer, as a share of its weights' norm (Brock et al. 2021). accumulate: parts into which
-    a batch is split to save memory. evaluate_every: epochs between two looks at the accuracy. frozen_statistics: batch
-    normalization keeps the running statistics it has, as for tuning what was trained.
+    a batch is split to save memory. drop_path: the rate of stochastic depth, as `build` has it. drop_path_rise: whether all
+    rates rise from 0 to theirs over the training, step by step (DARTS). evaluate_every: epochs between two looks at the
+    accuracy. frozen_statistics: batch normalization keeps the running statistics it has, as for tuning what was trained.
     """
 
     epochs: int = 0
@@ -40,6 +41,7 @@ class TrainSettings:
     clip_mode: Literal["norm", "adaptive"] = "norm"
     accumulate: int = 1
     drop_path: float = 0.0
+    drop_path_rise: bool = False
     frozen_statistics: bool = False
     ema: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -29,7 +29,7 @@ from vitesse.weights.slice import lengths
 
 FORMAT = "1"
 _OWN = "vitesse."
-_WRAPPERS = ("model", "state_dict")
+_WRAPPERS = ("model", "model_main", "state_dict")
 
 
 def save_state(

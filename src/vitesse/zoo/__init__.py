@@ -14,6 +14,8 @@ from vitesse.zoo.autoformer import autoformer_small as autoformer_small
 from vitesse.zoo.autoformer import autoformer_small_space as autoformer_small_space
 from vitesse.zoo.autoformer import autoformer_tiny as autoformer_tiny
 from vitesse.zoo.autoformer import autoformer_tiny_space as autoformer_tiny_space
+from vitesse.zoo.cdarts import cdarts_cifar10 as cdarts_cifar10
+from vitesse.zoo.cdarts import cdarts_imagenet as cdarts_imagenet
 from vitesse.zoo.deit import deit_base_distilled_patch16_224 as deit_base_distilled_patch16_224
 from vitesse.zoo.deit import deit_base_patch16_224 as deit_base_patch16_224
 from vitesse.zoo.deit import deit_small_distilled_patch16_224 as deit_small_distilled_patch16_224

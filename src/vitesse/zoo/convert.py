@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitesse.zoo.autoformer_weights import autoformer
+from vitesse.zoo.cdarts_weights import cdarts
 from vitesse.zoo.efficientvit_weights import efficientvit
 from vitesse.zoo.families import require_family
 from vitesse.zoo.irpe_weights import deit_irpe, irpe
@@ -20,6 +21,7 @@ from vitesse.zoo.tinyvit_weights import tinyvit
 FAMILIES: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], nn.Module]] = {
     "autoformer": autoformer,
     "autoformerv2": autoformerv2,
+    "cdarts": cdarts,
     "deit_irpe": deit_irpe,
     "efficientvit": efficientvit,
     "irpe": irpe,

@@ -7,7 +7,7 @@ from typing import Any
 
 from vitesse.data.preprocess import Preprocess
 from vitesse.nets import Network
-from vitesse.nets.network import pretrained_cfg
+from vitesse.nets.interface import pretrained_cfg
 
 # timm's names for what happens to an image before it reaches a network.
 _FIELDS = ("mean", "std", "crop_pct", "crop_mode", "interpolation")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from vitesse.arch import Backbone, cost
+from vitesse.arch import Arch, CellNetwork, cost
 from vitesse.zoo.autoformer import autoformer_base, autoformer_small, autoformer_tiny
+from vitesse.zoo.cdarts import cdarts_cifar10, cdarts_imagenet
 from vitesse.zoo.deit import (
     deit_base_distilled_patch16_224,
     deit_base_patch16_224,
@@ -70,12 +71,15 @@ class MakeArch(Protocol):
 
     __name__: str
 
-    def __call__(self, *, classes: int = 1000, image: int = 224) -> Backbone: ...
+    def __call__(self, *, classes: int = ..., image: int = ...) -> Arch: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was published: parameters, multiply-adds, top-1 accuracy in percent on ImageNet-1k; None: not published."""
+    """What was published: parameters, multiply-adds, top-1 accuracy in percent on ImageNet-1k; None: not published.
+
+    Of a network for CIFAR-10 the accuracy is on that; the source says so.
+    """
 
     params: float | None
     macs: float | None
@@ -115,6 +119,7 @@ class Model:
 
 
 _AUTOFORMER = "README of the published AutoFormer code; macs: AutoFormer paper, arXiv 2107.00651"
+_CDARTS = "README of the published CDARTS code, arXiv 2006.10724"
 _EFFICIENTVIT = "README of the published EfficientViT code, arXiv 2305.07027"
 _MINIVIT = "README of the published MiniViT code (paper: arXiv 2204.07154)"
 _S3 = "README of the published AutoFormerV2 code (paper: arXiv 2111.14725)"
@@ -129,7 +134,7 @@ _IRPE_NAMED = "named in the published iRPE code, arXiv 2107.14222, without figur
 _DEIT_PVT = f"{_DEIT}; macs: PVT paper, arXiv 2102.12122"
 _DEIT_SWIN = f"{_DEIT}; macs: Swin paper, arXiv 2103.14030"
 
-# How all of them were fed, in the words of timm's `pretrained_cfg`.
+# How those for ImageNet were fed, in the words of timm's `pretrained_cfg`.
 IMAGENET: dict[str, Any] = {
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
@@ -138,8 +143,19 @@ IMAGENET: dict[str, Any] = {
 }
 
 
-def fed(arch: Backbone) -> dict[str, Any]:
+# How those for CIFAR-10 were fed, the whole picture as it is.
+CIFAR: dict[str, Any] = {
+    "mean": (0.49139968, 0.48215827, 0.44653124),
+    "std": (0.24703233, 0.24348505, 0.26158768),
+    "crop_pct": 1.0,
+    "interpolation": "bicubic",
+}
+
+
+def fed(arch: Arch) -> dict[str, Any]:
     """How a published model for these images was fed: from 384 pixels on the whole picture was resized."""
+    if isinstance(arch, CellNetwork) and arch.stem.stride == 1:
+        return CIFAR
     return IMAGENET | {"crop_pct": 1.0 if min(arch.stem.image) >= 384 else IMAGENET["crop_pct"]}
 
 
@@ -147,6 +163,8 @@ MODELS = (
     Model("autoformer", autoformer_tiny, Figures(5.8e6, 1.3e9, 75.3, _AUTOFORMER)),
     Model("autoformer", autoformer_small, Figures(22.9e6, 5.1e9, 81.7, _AUTOFORMER)),
     Model("autoformer", autoformer_base, Figures(53.7e6, 11e9, 82.4, _AUTOFORMER)),
+    Model("cdarts", cdarts_cifar10, Figures(3.9e6, None, 97.52, f"{_CDARTS}; mean of six searches, top1 on CIFAR-10")),
+    Model("cdarts", cdarts_imagenet, Figures(6.1e6, 701e6, 76.3, f"{_CDARTS}; mean of five searches")),
     Model("deit", deit_tiny_patch16_224, Figures(5e6, 1.3e9, 72.2, _DEIT_PVT)),
     Model("deit", deit_small_patch16_224, Figures(22e6, 4.6e9, 79.8, _DEIT_SWIN)),
     Model("deit", deit_base_patch16_224, Figures(86e6, 17.5e9, 81.8, _DEIT_SWIN)),

@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Literal
 
-from vitesse.arch import Backbone
+from vitesse.arch import Arch, CellNetwork, Stage, seeing
 from vitesse.errors import UsageError, VitesseError
 from vitesse.zoo.published import MODELS, Model, fed
 
@@ -95,7 +95,6 @@ def _entrypoint(model: Model) -> Callable[..., Any]:
 def _create(model: Model, pretrained: bool, kwargs: dict[str, Any]) -> Any:
     """timm's keywords to a network, or to its features."""
     from vitesse.nets import build
-    from vitesse.nets.build import drop_path_rates
     from vitesse.zoo.preprocessing import set_preprocessing
 
     if pretrained:
@@ -107,15 +106,14 @@ def _create(model: Model, pretrained: bool, kwargs: dict[str, Any]) -> Any:
     rate, features = given.pop("drop_path_rate", 0.0), given.pop("features_only", False)
     indices = given.pop("out_indices", None)
     arch = _adapted(model.make(), given)
-    rates = drop_path_rates(rate, sum(stage.depth for stage in arch.stages))
     if features:
-        return _features(arch, rates, indices)
-    network = build(arch, drop_path=rates)
+        return _features(arch, rate, indices)
+    network = build(arch, drop_path=rate)
     set_preprocessing(network, fed(model.make()))
     return network
 
 
-def _cfg(arch: Backbone) -> dict[str, Any]:
+def _cfg(arch: Arch) -> dict[str, Any]:
     """What timm tells of the model before it is made."""
     return {
         **fed(arch),
@@ -126,15 +124,12 @@ def _cfg(arch: Backbone) -> dict[str, Any]:
     }
 
 
-def _adapted(arch: Backbone, given: dict[str, Any]) -> Backbone:
+def _adapted(arch: Arch, given: dict[str, Any]) -> Arch:
     """`arch` with timm's `num_classes`, `in_chans`, `img_size`, `global_pool`; UsageError for any other keyword."""
     dropout = given.pop("drop_rate", 0.0)
     size = given.pop("img_size", arch.stem.image)
-    stem = replace(
-        arch.stem,
-        image=(size, size) if isinstance(size, int) else tuple(size),
-        channels=given.pop("in_chans", arch.stem.channels),
-    )
+    image = (size, size) if isinstance(size, int) else tuple(size)
+    channels = given.pop("in_chans", arch.stem.channels)
     pool = given.pop("global_pool", None)
     classes = given.pop("num_classes", arch.head.classes)
     if dropout or given or pool not in (None, *_POOLS):
@@ -144,10 +139,10 @@ def _adapted(arch: Backbone, given: dict[str, Any]) -> Backbone:
             f"and global_pool ({' or '.join(_POOLS)}), but got {', '.join(f'{k}={v!r}' for k, v in wrong.items())}."
         )
     head = replace(arch.head, classes=classes, pool=arch.head.pool if pool is None else _POOLS[pool])
-    return replace(arch, stem=stem, head=head)
+    return replace(seeing(arch, image=image, channels=channels), head=head)
 
 
-def _features(arch: Backbone, rates: list[float], indices: int | Sequence[int] | None) -> Any:
+def _features(arch: Arch, rate: float, indices: int | Sequence[int] | None) -> Any:
     """timm's wrapper that gives the maps asked for; what comes after the last of them is not built.
 
     Of a plain ViT there is one after each block (by default the last three), else one after each stage (all of them).
@@ -155,13 +150,20 @@ def _features(arch: Backbone, rates: list[float], indices: int | Sequence[int] |
     from timm.models._features import FeatureGetterNet, feature_take_indices
 
     from vitesse.nets import build
+    from vitesse.nets.build import drop_path_rates
 
-    stage, many = arch.stages[0], len(arch.stages) > 1
+    stage, many = arch.stages[0], len(arch.stages) > 1 or isinstance(arch, CellNetwork)
     indices = (len(arch.stages) if many else 3) if indices is None else indices
     count = len(arch.stages) if many else stage.depth
     taken, last = feature_take_indices(count, indices if isinstance(indices, int) else list(indices))
+    head = replace(arch.head, classes=0, norm=None)
+    if isinstance(arch, CellNetwork):
+        headless: Arch = replace(arch, stages=arch.stages[: last + 1], head=head, auxiliary=None)
+        return FeatureGetterNet(build(headless, drop_path=rate), out_indices=tuple(taken))
+    rates = drop_path_rates(rate, sum(stage.depth for stage in arch.stages))
+    assert isinstance(stage, Stage)
     depth = min(stage.depth, -(-(last + 1) // stage.group) * stage.group)  # blocks that share weights stay together
     shallow = replace(stage, depth=depth, block=stage.blocks[:depth])
     kept = arch.stages[: last + 1] if many else (shallow,)
-    headless = replace(arch, stages=kept, head=replace(arch.head, classes=0, norm=None))
+    headless = replace(arch, stages=kept, head=head)
     return FeatureGetterNet(build(headless, drop_path=rates), out_indices=tuple(taken))

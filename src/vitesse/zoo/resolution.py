@@ -9,13 +9,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from vitesse.arch import (
+    Arch,
     Backbone,
     Block,
     CascadedAttention,
+    CellNetwork,
     ContinuousPosition,
     Grid,
     ShiftedWindowAttention,
     WindowAttention,
+    seeing,
     tensors,
 )
 from vitesse.errors import VitesseError
@@ -30,11 +33,15 @@ def at_resolution(network: Network, size: tuple[int, int]) -> Network:
 
     VitesseError for a size that the stem cannot take.
     """
-    arch, share = network.arch, size[0] / network.arch.stem.image[0]
+    arch: Arch = network.arch
+    share = size[0] / arch.stem.image[0]
     try:
-        stem = replace(arch.stem, image=size)
+        other = seeing(arch, image=size)
     except ValueError as error:
         raise VitesseError(f"The network cannot see images of {size} pixels: {error}") from error
+    if isinstance(other, CellNetwork):
+        return with_windows(network, other)
+    assert isinstance(arch, Backbone)
 
     every_branch = [one for stage in arch.stages for block in stage.blocks for one in block.branches]
     largest = max([one.window for one in every_branch if isinstance(one, CascadedAttention)], default=1)
@@ -52,9 +59,9 @@ def at_resolution(network: Network, size: tuple[int, int]) -> Network:
 
     stages = (
         replace(stage, block=tuple(scaled(block, grid) for block in stage.blocks))
-        for stage, grid in zip(arch.stages, replace(arch, stem=stem).grids, strict=True)
+        for stage, grid in zip(arch.stages, other.grids, strict=True)
     )
-    return with_windows(network, replace(arch, stem=stem, stages=tuple(stages)))
+    return with_windows(network, replace(other, stages=tuple(stages)))
 
 
 def _settled(attention: ShiftedWindowAttention) -> ShiftedWindowAttention:
@@ -65,7 +72,7 @@ def _settled(attention: ShiftedWindowAttention) -> ShiftedWindowAttention:
     return attention
 
 
-def with_windows(network: Network, arch: Backbone) -> Network:
+def with_windows(network: Network, arch: Arch) -> Network:
     """The network of `arch`, which differs from `network`'s in image and windows alone, in the same mode.
 
     Tables of biases and absolute positions are interpolated (bicubic), as the published codes do for another resolution.
@@ -78,7 +85,7 @@ def with_windows(network: Network, arch: Backbone) -> Network:
     resized = {
         name: resized_table(one, shapes[name]) if name.endswith(".offset_bias") else one for name, one in state.items()
     }
-    if "stem.position" in state:
+    if "stem.position" in state and isinstance(arch, Backbone):
         resized["stem.position"] = _resized_positions(state["stem.position"], network.arch, arch)
     other = build(arch).to(next(network.parameters()))
     other.load_state_dict(resized)
@@ -110,8 +117,10 @@ def _resized_positions(positions: Tensor, old: Backbone, new: Backbone) -> Tenso
     return resized[0]
 
 
-def _alike(one: Backbone, other: Backbone) -> bool:
+def _alike(one: Arch, other: Arch) -> bool:
     """Whether two networks differ in image and windows alone."""
+    if isinstance(one, CellNetwork) or isinstance(other, CellNetwork):
+        return type(one) is type(other) and seeing(other, image=one.stem.image) == one
 
     def bare(block: Block) -> Block:
         settled = (_settled(b) if isinstance(b, ShiftedWindowAttention) else b for b in block.branches)
@@ -120,6 +129,6 @@ def _alike(one: Backbone, other: Backbone) -> bool:
 
     def whole(arch: Backbone) -> Backbone:
         stages = tuple(replace(stage, block=tuple(map(bare, stage.blocks))) for stage in arch.stages)
-        return replace(arch, stages=stages, stem=replace(arch.stem, image=one.stem.image))
+        return seeing(replace(arch, stages=stages), image=one.stem.image)
 
     return type(one.stem) is type(other.stem) and whole(one) == whole(other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from vitesse.arch import Backbone, from_json
+from vitesse.arch import Arch, Backbone, from_json
 from vitesse.arch.choice import has_choice
 from vitesse.errors import UsageError
 from vitesse.zoo.autoformer import autoformer_base_space, autoformer_small_space, autoformer_tiny_space
@@ -28,7 +28,7 @@ def space_named(name: str) -> Backbone:
     return SPACES[name]()
 
 
-def arch_named(name: str) -> Backbone:
+def arch_named(name: str) -> Arch:
     """A published model of that name, or the architecture in a JSON file; UsageError with the closest names."""
     if Path(name).is_file():
         try:

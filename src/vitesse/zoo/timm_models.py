@@ -86,6 +86,8 @@ def from_timm(model: nn.Module | str, *, pretrained: bool = True) -> Network:
 def to_timm_state(network: Network) -> dict[str, Tensor]:
     """The weights of a network that a model of timm's that `from_timm` takes can hold, as timm has them."""
     arch, state = network.arch, network.state_dict()
+    if not isinstance(arch, Backbone):
+        raise VitesseError("timm has no networks of cells, so none of its models can hold these weights.")
     first = arch.stages[0].blocks[0].branches
     if any(isinstance(branch, CascadedAttention) for branch in first):
         return to_timm_efficientvit(network)
