@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from vitesse.deploy import ExportedFile, OnnxRuntime, Proof
+from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, quantize_onnx
 from vitesse.deploy.fidelity import Judge
 from vitesse.deploy.half_onnx import fp16_onnx
 from vitesse.deploy.quantize_onnx import OnnxInt8
@@ -72,10 +72,22 @@ def test_ranges_are_those_of_the_images_as_they_are_served(
 ) -> None:
     """Images that were normalised twice have other ranges, and the file is worse for it."""
     differences = []
-    for one in (images, (images - 0.4) / 0.05):
+    for one in (images, (images - 0.4) / 0.02):
         OnnxInt8(exported.path, one.astype(np.float32)).write(tmp_path / "int8.onnx")
         differences.append(judge(OnnxRuntime(tmp_path / "int8.onnx", threads=1)).difference)
     assert differences[1] > 2 * differences[0]
+
+
+def test_weights_have_seven_bits_where_products_would_be_cut_off(
+    exported: ExportedFile, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantizer, largest = OnnxInt8(exported.path, images), {}
+    for cut in (False, True):
+        monkeypatch.setattr(quantize_onnx, "saturates", lambda cut=cut: cut)
+        quantizer.write(tmp_path / "int8.onnx")
+        weights = [numpy_helper.to_array(one) for one in onnx.load(tmp_path / "int8.onnx").graph.initializer]
+        largest[cut] = max(int(np.abs(one.astype(np.int32)).max()) for one in weights if one.dtype == np.int8)
+    assert largest == {False: 127, True: 64}
 
 
 def test_weights_in_fp16_are_half_as_big(exported: ExportedFile, judge: Judge, tmp_path: Path) -> None:

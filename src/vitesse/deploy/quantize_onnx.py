@@ -11,9 +11,13 @@ import logging
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
+from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationDataReader, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -50,7 +54,7 @@ class OnnxInt8:
             quantizer = QDQQuantizer(
                 copy.deepcopy(self._model),
                 True,  # a scale for each channel of a weight
-                False,  # weights of eight bits, not seven
+                saturates(),  # weights of seven bits, not eight
                 QuantType.QInt8,  # weights
                 QuantType.QUInt8,  # all else
                 self._ranges,
@@ -64,6 +68,27 @@ class OnnxInt8:
         del proto.metadata_props[:], proto.graph.value_info[:]
         proto.metadata_props.extend(self._props)
         target.write_bytes(proto.SerializeToString())
+
+
+@cache
+def saturates() -> bool:
+    """Whether int8 products are cut off on this processor: without VNNI two of them are added up in sixteen bits.
+
+    Weights of seven bits cannot reach that limit. Which instructions the runtime takes is its own affair, so it is asked.
+    """
+    steps = 4
+    weight = helper.make_tensor("weight", TensorProto.INT8, [steps, 1], [127] * steps)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["images", "weight"], ["sums"])],
+        "product",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, [1, steps])],
+        [helper.make_tensor_value_info("sums", TensorProto.INT32, [1, 1])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (sums,) = session.run(None, {"images": np.full((1, steps), 255, np.uint8)})
+    return int(sums.item()) != 255 * 127 * steps
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
