@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
 from itertools import pairwise
@@ -225,6 +226,12 @@ def dimension_name(path: str) -> str:
     branch, block = numbers[first - 1], f", from block {numbers[0]}" if first > 1 else ""
     place = f" {numbers[-1]}" if len(numbers) > first else ""
     return f"{named}{place} of branch {branch}, {stage}{block}"
+
+
+def training_name(stage: str) -> str:
+    """A stage that trains in words: spaces are counted from 1, as on the rest of the page."""
+    moved = re.fullmatch(r"space-(\d+)-supernet", stage)
+    return f"supernet of space {int(moved[1]) + 1}" if moved else stage
 
 
 def interval(options: Sequence[float]) -> str:
