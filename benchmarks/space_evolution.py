@@ -41,7 +41,9 @@ from vitesse.arch import (
     Head,
     PatchEmbed,
     Stage,
+    cost,
     from_json,
+    largest,
     picks,
 )
 from vitesse.arch.dimensions import dimensions
@@ -50,7 +52,7 @@ from vitesse.data.load import DataSettings
 from vitesse.saved import load_network
 from vitesse.search import read_candidates
 from vitesse.search.evolving import EvolveSettings
-from vitesse.search.space_trend import trends
+from vitesse.search.space_trend import Trend, trends
 from vitesse.shrink import evolving, finish
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.job import Job
@@ -62,21 +64,18 @@ from vitesse.tasks.classification import accuracy
 from vitesse.train.loop import Progress
 from vitesse.train.settings import TrainSettings
 
-BUDGETS = {"words": 5_000, "digits": 10_000}
+BUDGETS = {"words": 5_000, "digits": 12_000}  # parameters
 RIGHT = {"words": {"dim": "up", "ratio": "down"}, "digits": {"dim": "up"}}  # where the dimensions should go
 WAYS = ("evolved", "first")
 
 
 def first_space(task: str) -> Backbone:
-    """The space that is wrong on purpose."""
-    words = task == "words"
-    attention = Attention(heads=Choice(1, 2, 3), head_dim=4 if words else 8)
-    mlp = MLP(ratio=Choice(6.0, 8.0, 10.0) if words else Choice(4.0, 5.0, 6.0))
-    dims = Choice(4, 6, 8) if words else Choice(8, 12, 16)
-    side = 16 if words else 8
+    """The space that is wrong on purpose: networks of sixteen tokens, too narrow, with MLPs that are uselessly wide."""
+    side = 16 if task == "words" else 8
+    block = Block(Attention(heads=Choice(1, 2, 3), head_dim=4), MLP(ratio=Choice(6.0, 8.0, 10.0)))
     return Backbone(
-        stem=PatchEmbed(image=(side, side), patch=(4, 4) if words else (2, 2), channels=1),
-        stages=(Stage(dim=dims, depth=Choice(1, 2, 3), block=Block(attention, mlp)),),
+        stem=PatchEmbed(image=(side, side), patch=(side // 4, side // 4), channels=1),
+        stages=(Stage(dim=Choice(4, 6, 8), depth=Choice(1, 2, 3), block=block),),
         head=Head(classes=10, pool="mean"),
     )
 
@@ -97,7 +96,7 @@ def make_words(folder: Path, *, images: int) -> None:
 
 def settings_of(task: str, seed: int, *, out: Path, quick: bool, epochs: int = 0) -> ShrinkSettings:
     """epochs: of the supernet's training, where it is not the first one of an evolution."""
-    train = TrainSettings(epochs=epochs or (12 if quick else 80), lr=1e-2, warmup=0.05, evaluate_every=1000)
+    train = TrainSettings(epochs=epochs or (12 if quick else 40), lr=1e-2, warmup=0.05, evaluate_every=1000)
     words = DataSettings(source=str(out / "images"), size=16, channels=1)
     return ShrinkSettings(
         seed=seed,
@@ -105,7 +104,7 @@ def settings_of(task: str, seed: int, *, out: Path, quick: bool, epochs: int = 0
         augment=Augment(),
         budget=Budget(max_params=BUDGETS[task]),
         supernet=SupernetSettings(rule="single", train=train),
-        evolve=EvolveSettings(space=True, samples=32 if quick else 128, most_samples=64 if quick else 1024),
+        evolve=EvolveSettings(space=True, samples=32 if quick else 128, most_samples=64 if quick else 512),
         search=SearchSettings(population=8 if quick else 30, generations=2 if quick else 6),
         finish=replace(train, epochs=2 if quick else 40),
     )
@@ -161,23 +160,32 @@ def finished(job: Job, arch: Backbone, supernet: Supernet, progress: Progress) -
 def carried_or_fresh(
     task: str, seed: int, told: Sequence[Any], *, space: Backbone, out: Path, quick: bool
 ) -> Row:  # fmt: skip
-    """The last space's E-T error with the supernet that was carried over, and with one trained from nothing."""
+    """The last space as the supernet that was carried over shows it, and as one does that was trained from nothing."""
     settings = settings_of(task, seed, out=out, quick=quick)
-    once = replace(settings, evolve=replace(settings.evolve, moves=1, most_samples=settings.evolve.samples))
-    job = quiet_job(once, out / task / f"seed{seed}" / "fresh")
+    job = quiet_job(settings, out / task / f"seed{seed}" / "fresh")
     job.do("supernet", partial(trained, job, space))
     found = evolving.judged(job, load_supernet(job.path(NETWORK), space), Costing(job, space), study="study.db")
-    each = settings.supernet.train.epochs
+    each, last = settings.supernet.train.epochs, told[-1]
     return {
         "task": task,
         "seed": seed,
         "spaces": len(told),
-        "epochs carried": told[-1]["supernet_epochs"],
+        "epochs carried": last["supernet_epochs"],
         "epochs fresh": each * len(told),
-        "E-T carried": told[-1]["error"]["both"],
+        "E-T carried": last["error"]["both"],
         "E-T fresh": found.error.both,
-        "of the last training": f"{told[-1]['supernet_epochs'] - (told[-2]['supernet_epochs'] if told[1:] else 0)} : {each}",
+        "carried says": _said({one["name"]: one["slope"]["value"] for one in last["dimensions"] if one["slope"]}),
+        "fresh says": _said({one.dimension.name: one.slope.value for one in found.trends}),
     }
+
+
+def _said(slopes: dict[str, float]) -> str:
+    """What a step up of each dimension does to the error, in points."""
+    return ", ".join(f"{_short(name)} {100 * slope:+.2f}" for name, slope in slopes.items())
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def variants(task: str, seed: int, job: Job, told: Any) -> list[Row]:
@@ -185,23 +193,39 @@ def variants(task: str, seed: int, job: Job, told: Any) -> list[Row]:
     space, base = from_json(told["space"]), job.settings.evolve
     candidates = read_candidates(job.path("spaces/0/study.db"))
     taken, errors = [picks(space, one.arch) for one in candidates], [1 - one.score for one in candidates]
-    changes: dict[str, dict[str, Any]] = {
-        "as set": {},
-        "rounded down": {"rounding": "floor"},
-        "rounded": {"rounding": "nearest"},
-        "raw": {"scale": "raw"},
-        "ends": {"rule": "ends"},
-        "far": {"most_steps": 4},
-        "expected error alone": {"top": 1.0},
-        "without a test": {"confidence": 1e-9},
+    few, looks = base.samples, len(base.looks)
+    changes: dict[str, tuple[dict[str, Any], int, int]] = {  # the change, how many networks, in how many looks
+        "as set": ({}, len(errors), looks),
+        "rounded down": ({"rounding": "floor"}, len(errors), looks),
+        "rounded": ({"rounding": "nearest"}, len(errors), looks),
+        "raw": ({"scale": "raw"}, len(errors), looks),
+        "ends": ({"rule": "ends"}, len(errors), looks),
+        "far": ({"most_steps": 4}, len(errors), looks),
+        "expected error alone": ({"top": 1.0}, len(errors), looks),
+        f"{few} networks": ({}, few, 1),
+        f"{few} networks, untested": ({"confidence": 1e-9}, few, 1),
+        "untested": ({"confidence": 1e-9}, len(errors), 1),
     }
-    rows = []
-    for name, change in changes.items():
+    rows: list[Row] = []
+    for name, (change, count, times) in changes.items():
         settings = replace(base, **change)
-        found = trends(dimensions(space), taken, errors, settings=settings, looks=len(base.looks), seed=seed)
-        ends = {one.dimension.name.removeprefix("stages.0."): f"{one.lower:+d} {one.upper:+d}" for one in found}
-        rows.append({"task": task, "seed": seed, "setting": name, **ends})
-    return rows
+        found = trends(dimensions(space), taken[:count], errors[:count], settings=settings, looks=times, seed=seed)
+        rows.append(_moves(task, seed, f"{name} ({count})" if name == "as set" else name, found))
+    return [*rows, _moves(task, seed, "without cost bounds", unbounded(job, space))]
+
+
+def unbounded(job: Job, space: Backbone) -> Sequence[Trend]:
+    """The trends of the first space over all its networks, whatever they cost."""
+    whole = Budget(max_params=cost(largest(space)).params)
+    settings = replace(job.settings, budget=whole, evolve=replace(job.settings.evolve, least_cost=0.0))
+    free = quiet_job(settings, job.path("").parent / "free")
+    supernet = load_supernet(job.path("spaces/0/model.safetensors"), space)
+    return evolving.judged(free, supernet, Costing(free, space), study="study.db").trends
+
+
+def _moves(task: str, seed: int, setting: str, found: Sequence[Trend]) -> Row:
+    ends = {_short(one.dimension.name): f"{one.lower:+d} {one.upper:+d}" for one in found}
+    return {"task": task, "seed": seed, "setting": setting, **ends}
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:

@@ -11,7 +11,7 @@ from vitesse.report.page import page
 from vitesse.report.plot_spaces import space_figures
 from vitesse.report.reading import read_summary
 from vitesse.report.spaces import guideline
-from vitesse.report.wording import dimension_name, interval
+from vitesse.report.wording import came_out, dimension_name, interval, training_name
 
 
 def told(options: list[float], following: list[float], slope: tuple[float, float, float] | None) -> dict[str, Any]:
@@ -47,17 +47,34 @@ def test_where_a_dimension_went_what_a_step_does_and_what_it_mattered(folder: Pa
     assert "34 (20 to 48) % of the variance" in last
     first = guideline(spaces[:1], "stages.0.dim")
     assert "a step of 8 up lowers the error by 1.00 (0.80 to 1.20) points" in first
-    assert first.endswith("It would move on to 24–40 by 8.")
+    assert first.endswith("The next move would be to 24–40 by 8.")
     moved = space_figures(spaces)["intervals"]["data"]
+    assert [bar["text"] for bar in moved] == [["16–32 by 8"], ["24–40 by 8"]]
     assert [bar["base"] for bar in moved] == [[0.0], [1.0]] and [bar["y"] for bar in moved] == [[2.0], [2.0]]
     whole = page(read_summary(folder))
     assert 'href="#spaces"' in whole and "space-errors-figure" in whole and "35.00 % ± 1.96 %" in whole
 
 
+def test_the_headline_of_a_run_that_only_moved_a_space_says_where_it_went(folder: Path) -> None:
+    (folder / "result.json").unlink()
+    (folder / "arch.json").unlink()
+    began, moved = told([16, 24, 32], [24, 32, 40], None), told([24, 32, 40], [24, 32, 40], None)
+    write(folder, began, moved)
+    went = "a space that moved: width of stage 1 from 16–32 by 8 to 24–40 by 8 (E-T error 35.00 % at first, 35.00 % at last)"
+    assert came_out(read_summary(folder)) == went
+    assert "There is no result yet" not in page(read_summary(folder))
+    write(folder, began)
+    assert came_out(read_summary(folder)) == "a space that has not moved (E-T error 35.00 %)"
+    write(folder, began, moved, began)
+    assert came_out(read_summary(folder)).startswith("a space that came back to where it began (")
+
+
 def test_what_is_not_known_is_said_so(folder: Path) -> None:
     write(folder, told([16, 24, 32], [16, 24, 32], None) | {"held": "it must be even."})
     words = guideline(read_summary(folder).spaces, "stages.0.dim")
-    assert "what a step does is not known" in words and words.endswith("It should have moved on, but: it must be even.")
+    assert "what a step does is not known" in words and words.endswith(
+        "It should have moved further, but: it must be even."
+    )
 
 
 def test_a_run_without_an_evolution_says_nothing_of_it(folder: Path) -> None:
@@ -75,6 +92,11 @@ def test_a_run_without_an_evolution_says_nothing_of_it(folder: Path) -> None:
 )  # fmt: skip
 def test_names_of_dimensions(path: str, name: str) -> None:
     assert dimension_name(path) == name
+
+
+def test_spaces_are_counted_from_one_where_their_trainings_are_named() -> None:
+    assert training_name("space-0-supernet") == "supernet of space 1"
+    assert training_name("supernet") == "supernet"
 
 
 def test_intervals_in_words() -> None:

@@ -49,6 +49,13 @@ def test_the_ends_rule_narrows_around_an_optimum_inside() -> None:
     assert one_trend(lambda dim: 0.5 + abs(dim - 24) / 800).upper == 0  # no line sees it
 
 
+def test_an_end_moves_although_another_option_has_no_network() -> None:
+    taken = [{"dim": option} for option in (24, 32) for _ in range(20)]
+    errors = [0.5 - one["dim"] / 1000 for one in taken]
+    found = trends([WIDTH], taken, errors, settings=EvolveSettings(rule="ends"), looks=1, seed=0)[0]
+    assert (found.lower, found.upper) == (0, 1)
+
+
 def test_in_doubt_nothing_moves() -> None:
     rng = random.Random(0)
     found = one_trend(lambda dim: 0.5 - 0.003 * (dim - 16) / 8 + rng.gauss(0, 0.05))

@@ -37,7 +37,7 @@ LEARNING = replace(
     BRIEF, epochs=4, batch=64, lr=1e-2, warmup=0.0, ema=0.0, drop_path=0.0, evaluate_every=100, checkpoint_seconds=1
 )
 EVOLVE = EvolveSettings(
-    space=True, moves=1, samples=32, most_samples=32, least_cost=0.2, confidence=0.5, threshold=1e-4
+    space=True, moves=1, train=0.5, samples=32, most_samples=32, least_cost=0.2, confidence=0.5, threshold=1e-4
 )
 
 

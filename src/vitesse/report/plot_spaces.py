@@ -67,8 +67,9 @@ def _intervals(spaces: Sequence[Space]) -> Figure:
                 "base": low,
                 "y": [end - begin for begin, end in zip(low, high, strict=True)],
                 "marker": {"color": _colour(place, len(spaces))},
-                "customdata": [interval(one.options) for one in space.dimensions],
-                "hovertemplate": "%{x}<br><b>%{customdata}</b><extra>%{fullData.name}</extra>",
+                "text": [interval(one.options) for one in space.dimensions],
+                "textposition": "auto",
+                "hovertemplate": "%{x}<br><b>%{text}</b><extra>%{fullData.name}</extra>",
             }
         )
     layout = {

@@ -12,7 +12,17 @@ from vitesse.report.drawing import draw, scale_of
 from vitesse.report.markup import Html, code, facts, folded, joined, section, table, tag, text
 from vitesse.report.plot_style import Figure
 from vitesse.report.summary import CostName, Gate, RunSummary, Speed, Timing, front
-from vitesse.report.wording import COST_NAMES, accuracy, asked, came_out, described, percent, quantity, times
+from vitesse.report.wording import (
+    COST_NAMES,
+    accuracy,
+    asked,
+    came_out,
+    described,
+    percent,
+    quantity,
+    times,
+    training_name,
+)
 
 NO_SCRIPT = Html(
     "<noscript><p class='note'>The plots need JavaScript; the tables say the same in numbers.</p></noscript>"
@@ -148,9 +158,8 @@ def curves(summary: RunSummary, figures: dict[str, Figure]) -> Html:
         )
         words += f"; each point is the mean of {figure['each']} readings" if figure["each"] > 1 else ""
         plot = tag("div", class_="plot", id=f"curve-{len(drawn)}", data_figure=f"curve-{len(drawn)}-figure")
-        drawn.append(
-            tag("figure", tag("figcaption", tag("h3", stage.capitalize()), tag("span", words, class_="note")), plot)
-        )
+        title = tag("h3", training_name(stage).capitalize())
+        drawn.append(tag("figure", tag("figcaption", title, tag("span", words, class_="note")), plot))
     if not drawn:
         return Html("")
     part = "search" if not summary.detection else "examined"

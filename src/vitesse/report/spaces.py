@@ -57,9 +57,9 @@ def guideline(spaces: Sequence[Space], name: str) -> str:
     share = f"it explains {_points(last.importance, 0)} % of the variance of the errors"
     words = f"{dimension_name(name)} {went}: {_effect(last)}; {share}."
     if last.held:
-        words += f" It should have moved on, but: {last.held}"
+        words += f" It should have moved further, but: {last.held}"
     elif list(last.following) != list(last.options):
-        words += f" It would move on to {interval(last.following)}."
+        words += f" The next move would be to {interval(last.following)}."
     return words[0].upper() + words[1:]
 
 

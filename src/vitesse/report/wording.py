@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from itertools import pairwise
@@ -20,7 +21,7 @@ from vitesse.arch import (
     Stage,
     WindowAttention,
 )
-from vitesse.report.summary import CostName, Outcome, RunSummary
+from vitesse.report.summary import CostName, Outcome, RunSummary, Space
 
 COST_NAMES: dict[CostName, str] = {
     "params": "parameters",
@@ -102,7 +103,7 @@ def asked(summary: RunSummary) -> str:
 
 
 def came_out(summary: RunSummary) -> str:
-    """What came out, as a sentence's part; empty where nothing is known yet."""
+    """What came out, as a sentence's part: the network's figures, else where the space went; empty where nothing is known."""
     outcome, teacher = summary.outcome, summary.teacher
     parts = [
         f"{quantity(name, value)} {COST_NAMES[name]}" if name in ("params", "macs") else f"{quantity(name, value)}"
@@ -113,10 +114,28 @@ def came_out(summary: RunSummary) -> str:
         parts.append(f"{score} right on the test part")
     if isinstance(precision := summary.detection.get("mAP"), float):
         parts.append(f"a mean average precision of {percent(precision)}")
+    if not parts and summary.spaces:
+        return _space_went(summary.spaces)
     said = listed(parts)
     if said and teacher is not None and teacher.outcome.accuracy is not None:
         said += f" (teacher: {percent(teacher.outcome.accuracy)})"
     return said
+
+
+def _space_went(spaces: Sequence[Space]) -> str:
+    """Where the space went from the first one that was judged to the last, and its E-T error in both."""
+    first, last = spaces[0], spaces[-1]
+    ended = {one.name: one.options for one in last.dimensions}
+    moves = [
+        f"{dimension_name(one.name)} from {interval(one.options)} to {interval(ended[one.name])}"
+        for one in first.dimensions
+        if one.name in ended and ended[one.name] != one.options
+    ]
+    judged = f"E-T error {percent(first.both[0])}"
+    if len(spaces) == 1:
+        return f"a space that has not moved ({judged})"
+    went = f"moved: {'; '.join(moves)}" if moves else "came back to where it began"
+    return f"a space that {went} ({judged} at first, {percent(last.both[0])} at last)"
 
 
 def described(arch: Arch) -> tuple[str, ...]:
@@ -235,6 +254,12 @@ def dimension_name(path: str) -> str:
     branch, block = numbers[first - 1], f", from block {numbers[0]}" if first > 1 else ""
     place = f" {numbers[-1]}" if len(numbers) > first else ""
     return f"{named}{place} of branch {branch}, {stage}{block}"
+
+
+def training_name(stage: str) -> str:
+    """A stage that trains in words: spaces are counted from 1, as on the rest of the page."""
+    moved = re.fullmatch(r"space-(\d+)-supernet", stage)
+    return f"supernet of space {int(moved[1]) + 1}" if moved else stage
 
 
 def interval(options: Sequence[float]) -> str:

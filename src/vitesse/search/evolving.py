@@ -11,19 +11,19 @@ class EvolveSettings:
     """How the space moves before it is searched ("Searching the Search Space of Vision Transformer", NeurIPS 2021).
 
     space: whether `vitesse shrink` does it. moves: how often the whole space moves, at most. train: the length of the
-    supernet's training after a move, as a share of the first one. samples, most_samples: networks to judge a space by, doubled
-    from the one to the other while a dimension is undecided. top: the share of the best of them whose error is the top-tier
-    error. least_cost: they cost at least this share of some limit, because cheaper ones are not looked for. confidence: that a
-    dimension is not moved in the wrong direction by chance. threshold: the slope that is worth a step, in error (of 1).
-    scale: the slope's unit, error for a "step" of the dimension or for one ("raw"). rounding: of slope over threshold
-    ("truncate", "floor", "nearest"). rule: "trend" moves a whole dimension along its line, as published; "ends" widens or
-    narrows it at each end. most_steps: that an end moves at once; all dimensions
-    move together within one budget, so that long moves overshoot.
+    supernet's training after a move, as a share of the first one; where it is short, options that are new look worse than
+    they are. samples, most_samples: networks to judge a space by, doubled from the one to the other while a dimension is
+    undecided. top: the share of the best of them whose error is the top-tier error. least_cost: they cost at least this share
+    of some limit, because cheaper ones are not looked for. confidence: that a dimension is not moved in the wrong direction by
+    chance. threshold: the slope that is worth a step, in error (of 1). scale: the slope's unit, error for a "step" of the
+    dimension or for one ("raw"). rounding: of slope over threshold ("truncate", "floor", "nearest"). rule: "trend" moves a
+    whole dimension along its line, as published; "ends" widens or narrows it at each end. most_steps: that an end moves at
+    once; all dimensions move together within one budget, so that long moves overshoot.
     """
 
     space: bool = False
     moves: int = 2
-    train: float = 0.5
+    train: float = 1.0
     samples: int = 128
     most_samples: int = 1024
     top: float = 0.05

@@ -112,9 +112,16 @@ def _line(at: Floats, curves: Floats) -> Floats:
 
 
 def _end(at: Floats, curves: Floats, end: int) -> Floats:
-    """The slope from the mean of all other options to the one at the end: what the end adds or costs."""
-    others = [place for place in range(at.shape[1]) if place != end % at.shape[1]]
-    return _ratio(curves[:, end] - curves[:, others].mean(axis=1), at[:, end] - at[:, others].mean(axis=1))
+    """The slope from the mean of all other options to the one at the end: what the end adds or costs.
+
+    Options without a network are left out, as from the line; where the end has none, nothing is told.
+    """
+    known = ~(np.isnan(at) | np.isnan(curves))
+    others = known.copy()
+    others[:, end] = False
+    count = np.maximum(others.sum(axis=1), 1)
+    x, y = (value[:, end] - np.where(others, value, 0.0).sum(axis=1) / count for value in (at, curves))
+    return _ratio(np.where(others.any(axis=1), y, np.nan), x)
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
