@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from vitesse.arch import MLP as MLP
 from vitesse.arch import Attention as Attention
+from vitesse.arch import AuxiliaryHead as AuxiliaryHead
 from vitesse.arch import Backbone as Backbone
 from vitesse.arch import BatchNorm as BatchNorm
 from vitesse.arch import Block as Block
 from vitesse.arch import Budget as Budget
 from vitesse.arch import CascadedAttention as CascadedAttention
+from vitesse.arch import Cell as Cell
+from vitesse.arch import CellNetwork as CellNetwork
+from vitesse.arch import CellSpace as CellSpace
+from vitesse.arch import CellStage as CellStage
+from vitesse.arch import CellStem as CellStem
 from vitesse.arch import Choice as Choice
 from vitesse.arch import ContinuousPosition as ContinuousPosition
 from vitesse.arch import ConvMLP as ConvMLP
 from vitesse.arch import ConvStem as ConvStem
 from vitesse.arch import Cost as Cost
 from vitesse.arch import Downsample as Downsample
+from vitesse.arch import Edge as Edge
+from vitesse.arch import Genotype as Genotype
 from vitesse.arch import Head as Head
 from vitesse.arch import HeadMix as HeadMix
 from vitesse.arch import ImageRelativePosition as ImageRelativePosition

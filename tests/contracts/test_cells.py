@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from vitesse.arch import AuxiliaryHead, Cell, CellNetwork, CellStage, CellStem, Edge, Genotype, Head, cost, to_json
 from vitesse.data.preprocess import Preprocess
 from vitesse.deploy import Proof, export, opened
-from vitesse.deploy.opening import SUFFIXES, Target
+from vitesse.deploy.served import size_steps
+from vitesse.errors import UsageError
 from vitesse.nets import Network, build
 from vitesse.nets.statistics import recalibrate
 
@@ -39,24 +40,26 @@ def learned(arch: CellNetwork) -> Network:
     return network
 
 
-def exported(arch: CellNetwork, path: Path, to: Target, **options: bool) -> None:
+def test_exports(tmp_path: Path) -> None:
+    arch = ARCHS["odd maps"]
     images: Tensor = torch.rand(8, 3, *arch.stem.image, generator=torch.Generator().manual_seed(1))
     half = (0.5,) * 3
-    preprocess = Preprocess(size=arch.stem.image, channels=3, mean=half, std=half, crop=1.0)
     file = export(
-        learned(arch), path, to=to, preprocess=preprocess, classes=tuple("abcd"), arch_json=to_json(arch),
-        proof=Proof(images=images), **options,
-    )  # fmt: skip
+        learned(arch),
+        tmp_path / "model.onnx",
+        to="onnx",
+        preprocess=Preprocess(size=arch.stem.image, channels=3, mean=half, std=half, crop=1.0),
+        classes=tuple("abcd"),
+        arch_json=to_json(arch),
+        proof=Proof(images=images),
+    )
     assert file.gate.passed and opened(file.path).metadata == file.metadata
 
 
-@pytest.mark.parametrize("to", ["onnx", "torch"])
-def test_exports(to: Target, tmp_path: Path) -> None:
-    exported(ARCHS["odd maps"], tmp_path / f"model{SUFFIXES[to]}", to)
-
-
-def test_the_image_size_may_be_left_open(tmp_path: Path) -> None:
-    exported(ARCHS["even maps"], tmp_path / "model.onnx", "onnx", dynamic_size=True)
+def test_the_image_size_may_be_left_open_in_steps_of_its_strides() -> None:
+    assert size_steps(learned(ARCHS["even maps"])) == 2
+    with pytest.raises(UsageError, match="steps of 16, the strides of its cells"):
+        size_steps(learned(ARCHS["odd maps"]))
 
 
 def test_timm_makes_the_published_ones() -> None:

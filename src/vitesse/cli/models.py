@@ -41,4 +41,5 @@ class Models:
             for model in known
         ]
         result_table(headings, rows)
-        result("\nTop-1 as published, on ImageNet-1k. Train one: vitesse train --arch MODEL --data ... --out ...")
+        result("\nTop-1 as published, on ImageNet-1k; of cdarts_cifar10 on CIFAR-10.")
+        result("Train one: vitesse train --arch MODEL --data ... --out ...")
