@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -168,7 +169,14 @@ def test_what_is_held_out_is_not_learned(whole: Whole) -> None:
     assert places <= set(held)
 
 
-def test_a_published_board_needs_images_enough(tmp_path: Path) -> None:
+def test_what_cannot_fill_a_board_is_refused(whole: Whole, tmp_path: Path) -> None:
     settings = asked(tmp_path, rule="published", references=100)
-    with pytest.raises(UsageError, match="keeps 100 images of a batch, but a process sees 64"):
-        trained(tmp_path, settings)
+    nothing: Any = None
+    with opened(tmp_path / "run", settings) as folder, pytest.raises(UsageError, match="a process sees 64 at a time"):
+        prioritized.prioritized(
+            Job(settings, folder, voice=Listener().voice), nothing, nothing, settings.supernet.train,
+            pool=[], costing=nothing,
+        )  # fmt: skip
+    job: Any = SimpleNamespace(settings=whole.settings, parts=SimpleNamespace(learn=[]), store=object())
+    with pytest.raises(UsageError, match="the views of a store are of all images"):
+        prioritized.prioritized(job, nothing, nothing, settings.supernet.train, pool=[], costing=nothing)

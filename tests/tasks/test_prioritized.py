@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,7 +241,7 @@ class Killed(Exception):
 
 
 def trained(place: Path, *, die: int = -1, accumulate: int = 1, **changes: Any) -> tuple[Prioritized, nn.Module]:
-    """Three epochs in the training loop, from its checkpoint where there is one."""
+    """Two epochs in the training loop, from its checkpoint where there is one."""
     losses, supernet = made(**changes), supernet_of(drop_path=0.2)
 
     def cut(network: nn.Module, batch: Batch, step: int) -> Iterator[Tensor]:
@@ -262,7 +258,7 @@ def trained(place: Path, *, die: int = -1, accumulate: int = 1, **changes: Any) 
         losses=cut, batches=batches, steps_per_epoch=STEPS, evaluate=lambda network: 0.9, chance=0.1, memory=losses,
     )  # fmt: skip
     settings = TrainSettings(
-        epochs=3, batch=BATCH, lr=0.05, optimizer="sgd", weight_decay=0.0, checkpoint_seconds=0, ema=0.5,
+        epochs=2, batch=BATCH, lr=0.05, optimizer="sgd", weight_decay=0.0, checkpoint_seconds=0, ema=0.5,
         accumulate=accumulate, evaluate_every=9,
     )  # fmt: skip
     return losses, fit(supernet, settings, task=task, checkpoint=place / "checkpoint.pt", watch=Watch())
@@ -272,9 +268,9 @@ def trained(place: Path, *, die: int = -1, accumulate: int = 1, **changes: Any) 
     "changes", [{}, {"rule": "published"}, {"teacher": "top1", "accumulate": 2}], ids=["paper", "published", "parts"]
 )
 def test_goes_on_to_the_same_bits_and_the_same_board(changes: dict[str, Any], tmp_path: Path) -> None:
-    """Killed in every third step after the board has changed and before its checkpoint."""
+    """Killed after the board has changed and before the step's checkpoint."""
     truth, kept = trained(tmp_path / "whole", **changes)
-    for step in (1, 4, 5, 9, 12, 16):
+    for step in (3, 4, 9):
         with pytest.raises(Killed):
             trained(tmp_path / "cut", die=step, **changes)
     again, found = trained(tmp_path / "cut", **changes)
@@ -299,38 +295,3 @@ def test_a_step_in_parts_has_one_teacher_and_one_candidate() -> None:
     assert seen[0] == seen[1]
     gone = {entry.step for entry in losses.board.entries}
     assert sum(entry.taught for entry in seen[1].entries) <= taught + 1 and len(gone) == 3
-
-
-SCRIPT = """
-import json, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, {tests!r})
-from test_prioritized import trained
-from vitesse.search.board import to_plain
-from vitesse.train.processes import processes
-
-place, rank = Path(sys.argv[1]), processes().process_index
-for rule in ("paper", "published"):
-    losses, kept = trained(place / rule, rule=rule)
-    record = dict(board=json.dumps(to_plain(losses.board)), meta=losses.rating.layer.weight.detach(), weights=kept.state_dict())
-    torch.save(record, place / rule / f"{{rank}}.pt")
-"""
-
-
-def test_two_processes_have_one_board(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)), encoding="utf-8")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    child = subprocess.run(
-        [sys.executable, *launch, str(script), str(tmp_path)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert child.returncode == 0, child.stderr[-3000:]
-    for rule in ("paper", "published"):
-        first, second = (torch.load(tmp_path / rule / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-        assert first["board"] == second["board"] and json.loads(first["board"])["entries"][0]["taught"] >= 0
-        assert torch.equal(first["meta"], second["meta"])
-        for name, weight in first["weights"].items():
-            assert torch.equal(weight, second["weights"][name]), name
