@@ -76,7 +76,7 @@ class Prioritized:
         assert isinstance(supernet, Supernet)
         first, self._step = step != self._step, step
         arch = self.draw(random.Random(f"{self.seed}/{step}"), self.board)
-        # Before any look at the same weights: autocast keeps what a look without gradients casts, and gives it to others.
+        # Before any look at the same weights: autocast may keep what a look casts without gradients, and give it to this pass.
         logits = supernet(batch.images, arch)
         if first:
             self._chosen = self._choose(supernet, arch, batch, step)
