@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from vitesse.arch import Backbone, from_json, to_data
@@ -126,11 +125,11 @@ def to_state(board: Board) -> dict[str, Any]:
 
 
 def from_state(state: Mapping[str, Any]) -> Board:
-    """What `to_state` made, the probabilities in float32 on the device where the state lies."""
+    """What `to_state` was made of."""
     plain = json.loads(state["board"])
     entries = tuple(
         Entry(
-            arch=arch, probabilities=torch.as_tensor(probabilities), images=tuple(entry["images"]),
+            arch=arch, probabilities=probabilities, images=tuple(entry["images"]),
             **{name: entry[name] for name in ("accuracy", "cost", "step", "taught")},
         )
         for arch, entry, probabilities in zip(archs_of(plain), plain["entries"], state["probabilities"], strict=True)

@@ -53,6 +53,7 @@ def prioritized(
             labels=learn.labels[torch.from_numpy(places)].to(device),
             calibration=[images.to(device) for images in calibration(job, supernet)[:1]],
         )
+        pictures = _among(held)
     steps_per_epoch = learn.steps(settings.batch)
     losses = Prioritized(
         drawing(supernet.space, chosen, pool=pool, feasible=_feasible(costing)), teaching, chosen,
@@ -90,7 +91,13 @@ def _pictures(job: Job) -> Pictures:
         views = job.parts.learn.views([np.array(places)], epoch=0, seed=0, augment=Augment(), mix=Mix())
         return next(views).to(job.accelerator.device)
 
-    return lambda places: read(tuple(places))
+    return read
+
+
+def _among(held: HeldOut) -> Pictures:
+    """The same for images that are held out, which need not be read."""
+    rows = {place: row for row, place in enumerate(held.places)}
+    return lambda places: held.images[[rows[place] for place in places]]
 
 
 def leave_board(job: Job, losses: Prioritized, supernet: Supernet) -> None:

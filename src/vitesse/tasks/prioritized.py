@@ -27,7 +27,7 @@ from vitesse.train.processes import Accelerator, gathered, total
 
 LOOK = 256  # held-out images in one pass
 # Images (n, C, H, W) by their places in the part that is learned, unchanged.
-Pictures = Callable[[Sequence[int]], Tensor]
+Pictures = Callable[[tuple[int, ...]], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
