@@ -1,4 +1,4 @@
-"""Two processes train the same subnets to the same weights as one process with the whole batch."""
+"""Two processes train the same subnets to the same weights as one process with the whole batch, and have one board."""
 
 from __future__ import annotations
 
@@ -66,6 +66,14 @@ settings = TrainSettings(epochs=1, batch=32, lr=0.05, optimizer="sgd", evaluate_
 fit(supernet, settings, task=task, checkpoint=place / "checkpoint.pt", watch=Watch())
 record = {"weights": supernet.state_dict(), "drawn": [to_json(arch) for arch in drawn], "seen": seen}
 torch.save(record, place / f"{rank}-of-{world}.pt")
+if world == 2:  # prioritized paths, whose board and meta network must be the same everywhere
+    sys.path.insert(0, sys.argv[2])
+    from test_prioritized import trained
+    from vitesse.search.board import to_plain
+    for rule in ("paper", "published"):
+        paths, kept = trained(place / rule, rule=rule)
+        record = {"board": str(to_plain(paths.board)), "meta": paths.rating.state_dict(), "weights": kept.state_dict()}
+        torch.save(record, place / rule / f"{rank}.pt")
 """
 
 
@@ -76,7 +84,7 @@ def test_two_processes_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    command = [sys.executable, *launch, str(script), str(tmp_path / "two")]
+    command = [sys.executable, *launch, str(script), str(tmp_path / "two"), str(Path(__file__).parents[1] / "tasks")]
     child = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr[-3000:]
     monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "one")])
@@ -91,6 +99,11 @@ def test_two_processes_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name, weight in alone["weights"].items():
         assert torch.equal(first["weights"][name], second["weights"][name]), name
         torch.testing.assert_close(first["weights"][name], weight, rtol=1e-4, atol=1e-5)
+    for rule in ("paper", "published"):
+        one, other = (torch.load(tmp_path / "two" / rule / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+        assert one["board"] == other["board"] and "'taught': 1" in one["board"]
+        assert torch.equal(one["meta"]["layer"]["weight"], other["meta"]["layer"]["weight"])
+        assert all(torch.equal(weight, other["weights"][name]) for name, weight in one["weights"].items())
 
 
 def test_one_process_alone() -> None:
