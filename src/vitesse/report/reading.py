@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vitesse.arch import Arch, cost, from_json, largest, space_from_json
+from vitesse.arch import Arch, cost, largest, space_from_json
 from vitesse.errors import VitesseError
 from vitesse.report.fields import Fields, json_file, json_lines, parsed
 from vitesse.report.summary import (

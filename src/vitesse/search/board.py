@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from vitesse.arch import Backbone, from_json, to_data
+from vitesse.arch import Backbone, space_from_json, to_data
 
 Rule = Literal["paper", "published"]
 GAP = 0.05  # of accuracy, by which a path enters the published board whatever it costs
@@ -116,7 +116,7 @@ def to_plain(board: Board) -> dict[str, Any]:
 
 def archs_of(plain: Mapping[str, Any]) -> tuple[Backbone, ...]:
     """The paths of a board as plain values, the best first."""
-    return tuple(from_json(json.dumps(entry["arch"])) for entry in plain["entries"])
+    return tuple(space_from_json(json.dumps(entry["arch"])) for entry in plain["entries"])
 
 
 def to_state(board: Board) -> dict[str, Any]:
