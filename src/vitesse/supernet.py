@@ -17,6 +17,7 @@ from vitesse.arch import (
     Block,
     CascadedAttention,
     Down,
+    NB201Cell,
     Operation,
     Stage,
     buffers,
@@ -189,6 +190,8 @@ def _with_room(stage: Stage, space: Stage) -> Stage:
 
 
 def _room(branch: Operation, space: Operation) -> Operation:
+    if isinstance(space, NB201Cell):
+        return space.held
     if not isinstance(branch, CascadedAttention) or not isinstance(space, CascadedAttention):
         return branch
     return replace(branch, heads=max(options(space.heads)), kernels=space.widest_kernels)

@@ -28,6 +28,9 @@ from vitesse.arch.mixing import HeadMix as HeadMix
 from vitesse.arch.mixing import LocalMix as LocalMix
 from vitesse.arch.mixing import LocalTransform as LocalTransform
 from vitesse.arch.mlp import MLP as MLP
+from vitesse.arch.nb201 import NB201Cell as NB201Cell
+from vitesse.arch.nb201 import NormAct as NormAct
+from vitesse.arch.nb201 import ResidualDownsample as ResidualDownsample
 from vitesse.arch.operation import BatchNorm as BatchNorm
 from vitesse.arch.operation import Down as Down
 from vitesse.arch.operation import Grid as Grid

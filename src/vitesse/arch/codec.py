@@ -14,6 +14,7 @@ from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
 from vitesse.arch.head import Head
 from vitesse.arch.mixing import HeadMix, LocalMix, LocalTransform
 from vitesse.arch.mlp import MLP
+from vitesse.arch.nb201 import NB201Cell, NormAct, ResidualDownsample
 from vitesse.arch.operation import BatchNorm, LayerNorm
 from vitesse.arch.patch_embed import PatchEmbed
 from vitesse.arch.patch_merging import PatchMerging
@@ -30,7 +31,7 @@ KINDS = {
         *(Attention, Backbone, BatchNorm, Block, CascadedAttention, ContinuousPosition, ConvMLP, ConvStem, Downsample),
         *(Head, HeadMix, ImageRelativePosition, LayerNorm, LocalConv, LocalMix, LocalTransform, MBConv, MLP),
         *(OffsetTable, PatchEmbed, PatchMerging, RelativePosition, SandwichDownsample, ShiftedWindowAttention, Stage),
-        WindowAttention,
+        *(NB201Cell, NormAct, ResidualDownsample, WindowAttention),
     )
 }
 

@@ -142,7 +142,7 @@ class Downsample(Down):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvStem:
-    """A convolutional stem: `layers` 3x3 convolutions of stride 2, each twice as wide as the one before.
+    """A convolutional stem: `layers` 3x3 convolutions of `stride` 2 or 1, each twice as wide as the one before.
 
     The last one has the width of the embedding; the activation stands between them. `image` is (height, width) in
     pixels; one integer stands for a square; any size will do. There are no extra tokens and no positions.
@@ -155,6 +155,7 @@ class ConvStem:
     channels: int = 3
     layers: int = 2
     act: Act = "gelu"
+    stride: int = field(default=2, metadata=QUIET)
 
     def __post_init__(self) -> None:
         image: Any = self.image
@@ -166,12 +167,13 @@ class ConvStem:
             channels=(every(self.channels, int, 1), "must be an integer of at least 1"),
             layers=(every(self.layers, int, 1, 8), "must be an integer between 1 and 8"),
             act=(among(self.act, *ACTIVATIONS), "must be a known activation"),
+            stride=(among(self.stride, 1, 2) and not has_choice(self.stride), "must be 1 or 2, and no Choice"),
         )
 
     @property
     def reduction(self) -> tuple[int, int]:
         """Pixels to a token, down and across."""
-        return (2**self.layers, 2**self.layers)
+        return (self.stride**self.layers, self.stride**self.layers)
 
     @property
     def grid(self) -> Grid:
@@ -180,7 +182,7 @@ class ConvStem:
 
     def grid_of(self, height: int, width: int) -> Grid:
         """The tokens that it makes of an image of another size."""
-        return Grid(height, width).reduced(2**self.layers)  # rounding up at once or step by step is one
+        return Grid(height, width).reduced(self.stride**self.layers)  # rounding up at once or step by step is one
 
     def widths(self, embed: int) -> list[int]:
         """The output channels of each convolution, for an embedding of this width."""
@@ -221,7 +223,7 @@ class ConvStem:
         grid, found = Grid(*self.image), []
         widths = self.widths(embed)
         for into, out in zip([self.channels, *widths], widths, strict=False):
-            grid = grid.reduced(2)
+            grid = grid.reduced(self.stride)
             found.append((grid, into, out))
         return found
 

@@ -21,8 +21,11 @@ from vitesse.arch import (
     LocalMix,
     LocalTransform,
     MBConv,
+    NB201Cell,
+    NormAct,
     Operation,
     PatchMerging,
+    ResidualDownsample,
     SandwichDownsample,
     ShiftedWindowAttention,
     WindowAttention,
@@ -32,6 +35,7 @@ from vitesse.ops.cascaded_attention import CascadedSelfAttention
 from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution
 from vitesse.ops.mixing import LocalMixing, LocalTransforming
 from vitesse.ops.mlp import Perceptron, activation
+from vitesse.ops.nb201 import CellGraph, NormActivation, ResidualDownsampling
 from vitesse.ops.patch_merging import Merging
 from vitesse.ops.sandwich import ConvPerceptron, SandwichDownsampling
 from vitesse.ops.shifted_window import ShiftedWindowSelfAttention
@@ -52,6 +56,8 @@ operation.register(MBConv)(InvertedResidual)
 operation.register(MLP)(Perceptron)
 operation.register(LocalMix)(LocalMixing)
 operation.register(LocalTransform)(LocalTransforming)
+operation.register(NB201Cell)(CellGraph)
+operation.register(NormAct)(NormActivation)
 operation.register(ShiftedWindowAttention)(ShiftedWindowSelfAttention)
 operation.register(WindowAttention)(WindowSelfAttention)
 
@@ -64,6 +70,7 @@ def down(value: object, previous: int, embed: int) -> nn.Module:
 
 down.register(Downsample)(Downsampling)
 down.register(PatchMerging)(Merging)
+down.register(ResidualDownsample)(ResidualDownsampling)
 down.register(SandwichDownsample)(SandwichDownsampling)
 
 

@@ -101,7 +101,8 @@ class ConvTokens(nn.Module):
         self.value = value
         widths = value.widths(embed)
         self.convs = nn.ModuleList(
-            ConvNorm(into, out, 3, stride=2) for into, out in zip([value.channels, *widths], widths, strict=False)
+            ConvNorm(into, out, 3, stride=value.stride)
+            for into, out in zip([value.channels, *widths], widths, strict=False)
         )
         self.act = activation(value.act)
 
