@@ -25,8 +25,10 @@ from vitesse.arch import (
     PatchMerging,
     SandwichDownsample,
     ShiftedWindowAttention,
+    Skip,
     WindowAttention,
 )
+from vitesse.errors import VitesseError
 from vitesse.ops.attention import SelfAttention
 from vitesse.ops.cascaded_attention import CascadedSelfAttention
 from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution
@@ -35,6 +37,7 @@ from vitesse.ops.mlp import Perceptron, activation
 from vitesse.ops.patch_merging import Merging
 from vitesse.ops.sandwich import ConvPerceptron, SandwichDownsampling
 from vitesse.ops.shifted_window import ShiftedWindowSelfAttention
+from vitesse.ops.skip import Skipping
 from vitesse.ops.window_attention import WindowSelfAttention
 
 
@@ -53,6 +56,7 @@ operation.register(MLP)(Perceptron)
 operation.register(LocalMix)(LocalMixing)
 operation.register(LocalTransform)(LocalTransforming)
 operation.register(ShiftedWindowAttention)(ShiftedWindowSelfAttention)
+operation.register(Skip)(Skipping)
 operation.register(WindowAttention)(WindowSelfAttention)
 
 
@@ -131,6 +135,17 @@ class Branch(nn.Module):
             y = y * factor
         out: Tensor = self.after(x + self.drop_path(y) if self.value.residual else y)
         return out
+
+
+class Candidates(nn.ModuleList):
+    """All that a choice between operations leaves open, with weights for each; a network that has chosen runs one of them."""
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """VitesseError: it holds weights, and computes nothing."""
+        raise VitesseError(
+            "The host of a supernet holds several operations for one place, and computes nothing by itself. "
+            "Name the network that is to run: supernet(x, arch), or take it out: inherit(network, arch)."
+        )
 
 
 def _borrow(borrower: nn.Module, lender: nn.Module, name: str) -> None:
