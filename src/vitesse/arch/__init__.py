@@ -43,6 +43,7 @@ from vitesse.arch.position import RelativePosition as RelativePosition
 from vitesse.arch.sandwich import ConvMLP as ConvMLP
 from vitesse.arch.sandwich import SandwichDownsample as SandwichDownsample
 from vitesse.arch.shifted_window import ShiftedWindowAttention as ShiftedWindowAttention
+from vitesse.arch.skip import Skip as Skip
 from vitesse.arch.space import contains as contains
 from vitesse.arch.space import cross as cross
 from vitesse.arch.space import largest as largest

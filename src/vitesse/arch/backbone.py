@@ -212,8 +212,9 @@ class Backbone:
 
     @property
     def reductions(self) -> tuple[int, ...]:
-        """Pixels to a token in each stage, down the image."""
-        steps = [1 if stage.down is None else stage.down.stride for stage in self.stages]
+        """Pixels to a token in each stage, down the image; where it is open what leads into one, by the last that may."""
+        ways = [options(stage.down)[-1] for stage in self.stages]
+        steps = [1 if down is None else down.stride for down in ways]
         return tuple(self.stem.reduction[0] * step for step in accumulate(steps, mul))
 
 
@@ -221,3 +222,12 @@ def require_closed(value: object, what: str) -> None:
     """Raise ValueError for a space, which has no `what` (a word for the message) of its own."""
     if has_choice(value):
         raise ValueError(f"A space has no {what} of its own: choose an architecture first, sample(space, rng).")
+
+
+def require_sizes(arch: Backbone, what: str) -> None:
+    """Raise ValueError unless only choices between operations are open, of which a supernet's host holds each."""
+    for stage in arch.stages:
+        branches = (branch for block in dict.fromkeys(stage.blocks) for branch in block.branches)
+        closed = (option for slot in (stage.down, *branches) for option in options(slot))
+        require_closed((stage.dim, stage.depth, stage.share, *closed), what)
+    require_closed((arch.stem, arch.head), what)

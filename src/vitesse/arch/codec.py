@@ -21,6 +21,7 @@ from vitesse.arch.patch_merging import PatchMerging
 from vitesse.arch.position import ImageRelativePosition, RelativePosition
 from vitesse.arch.sandwich import ConvMLP, SandwichDownsample
 from vitesse.arch.shifted_window import ShiftedWindowAttention
+from vitesse.arch.skip import Skip
 from vitesse.arch.window_attention import WindowAttention
 from vitesse.arch.window_position import ContinuousPosition, OffsetTable
 
@@ -30,7 +31,16 @@ KINDS = {
     for kind in (
         *(Attention, Backbone, BatchNorm, Block, CascadedAttention, ContinuousPosition, ConvMLP, ConvStem, Downsample),
         *(Head, HeadMix, ImageRelativePosition, LayerNorm, LocalConv, LocalMix, LocalTransform, MBConv, MLP),
-        *(OffsetTable, PatchEmbed, PatchMerging, RelativePosition, SandwichDownsample, ShiftedWindowAttention, Stage),
+        *(
+            OffsetTable,
+            PatchEmbed,
+            PatchMerging,
+            RelativePosition,
+            SandwichDownsample,
+            ShiftedWindowAttention,
+            Skip,
+            Stage,
+        ),
         *(NB201Cell, NormAct, ResidualDownsample, WindowAttention),
     )
 }

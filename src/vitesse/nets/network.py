@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitesse.arch import Backbone, Block, ConvStem, Down, Grid, PatchEmbed, Stage
+from vitesse.arch import Backbone, Block, ConvStem, Down, Grid, Operation, Options, PatchEmbed, Stage
+from vitesse.arch.choice import options
 from vitesse.data.preprocess import Preprocess
 from vitesse.errors import UsageError
-from vitesse.nets.branch import Branch, down
+from vitesse.nets.branch import Branch, Candidates, down
 from vitesse.nets.layers import layers_by_depth
 from vitesse.ops.convolution import ConvTokens
 from vitesse.ops.head import Classifier
@@ -45,20 +46,36 @@ stem.register(PatchEmbed)(PatchTokens)
 
 
 def make_down(stage: int, value: Down, previous: int, dim: int) -> nn.Module:
-    """What leads into a stage."""
+    """What leads into a stage, or all that may."""
+    if isinstance(value, Options):
+        return Candidates(down(option, previous, dim) for option in value.options)
     return down(value, previous, dim)
 
 
 def make_block(
     stage: int, position: int, block: Block, dim: int, drop_path: float, lender: Lender | None = None
 ) -> nn.Module:
-    """The branches of one block, in order."""
-    branches = [Branch(value.at(position), dim, drop_path=drop_path) for value in block.branches]
+    """The branches of one block, in order; of one that is open all candidates."""
+
+    def branch(value: Operation) -> nn.Module:
+        if isinstance(value, Options):
+            return Candidates(branch(option) for option in value.options)
+        return Branch(value.at(position), dim, drop_path=drop_path)
+
+    made = nn.ModuleList(branch(value) for value in block.branches)
     if lender is not None:
-        for branch, source in zip(branches, lender.module.children(), strict=True):
-            assert isinstance(source, Branch)
-            branch.borrow(source, lender.own)
-    return nn.ModuleList(branches)
+        for borrower, source in zip(_each(made), _each(lender.module), strict=True):
+            borrower.borrow(source, lender.own)
+    return made
+
+
+def _each(block: nn.Module) -> Iterator[Branch]:
+    """Every branch of a block, candidates one by one."""
+    for part in block.children():
+        if isinstance(part, Branch):
+            yield part
+        else:
+            yield from _each(part)
 
 
 class StageModule(nn.Module):
@@ -80,7 +97,7 @@ class StageModule(nn.Module):
         """Tokens (B, N, previous) and how they lie, as the first block is to see them."""
         if self.value is None or self.down is None:
             return x, grid
-        return self.down(x, grid), self.value.grid(grid)
+        return self.down(x, grid), options(self.value)[-1].grid(grid)  # a mixture has candidates of one stride
 
 
 class Network(nn.Module):

@@ -11,6 +11,7 @@ from torch.nn import functional
 from vitesse.arch import Grid, NB201Cell, NormAct, ResidualDownsample
 from vitesse.arch.nb201 import EDGES, KERNELS, mixed
 from vitesse.ops.convolution import ConvNorm, to_map, to_tokens
+from vitesse.ops.mixture import mix
 
 
 class CellGraph(nn.Module):
@@ -54,8 +55,7 @@ class CellEdge(nn.ModuleDict):
                 f"An edge that holds several operations ({', '.join(self)}) runs as a mixture, but none was given. "
                 "Choose one of them: supernet(x, arch)."
             )
-        whole: Tensor = sum(share * each for share, each in zip(self.mixture, brought, strict=True))
-        return whole
+        return mix(self.mixture, brought)
 
 
 class NormActivation(nn.Module):
