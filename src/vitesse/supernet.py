@@ -31,6 +31,7 @@ from vitesse.nets.build import build, drop_path_rates, skeleton
 from vitesse.nets.layers import layers_by_depth
 from vitesse.nets.network import Lender, Network, make_block, make_down
 from vitesse.nets.statistics import fresh, gathering
+from vitesse.nets.tapped import Tapped
 from vitesse.weights.selection import selected
 from vitesse.weights.slice import Place, places, slice_state, take_all
 
@@ -81,6 +82,16 @@ class Supernet(nn.Module):
         if self.training and not statistics:
             self._write_back(weights, where)
         return sliced
+
+    def tapped(self, x: Tensor, arch: Backbone) -> tuple[Tensor, list[Tensor]]:
+        """The logits of `arch` and its features (B, dim, rows, columns) at the end of every stage."""
+        plain, where = self._skeleton(arch)
+        weights = take_all(self._state(), where)
+        inner = {f"network.{name}": weight for name, weight in weights.items()}
+        found: tuple[Tensor, list[Tensor]] = functional_call(Tapped(plain), inner, (x,), strict=True)
+        if self.training:
+            self._write_back(weights, where)
+        return found
 
     @torch.no_grad()
     def _write_back(self, weights: Mapping[str, Tensor], where: Mapping[str, Place]) -> None:
