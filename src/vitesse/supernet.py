@@ -32,6 +32,7 @@ from vitesse.nets.layers import layers_by_depth
 from vitesse.nets.network import Lender, Network, make_block, make_down
 from vitesse.nets.statistics import fresh, gathering
 from vitesse.nets.tapped import Tapped
+from vitesse.nets.taps import looking
 from vitesse.weights.selection import selected
 from vitesse.weights.slice import Place, places, slice_state, take_all
 
@@ -116,6 +117,18 @@ class Supernet(nn.Module):
                 for images in batches:
                     self(images, arch, statistics=own)
         return own
+
+    @torch.no_grad()
+    def look(self, x: Tensor, arch: Backbone, *, seen: Iterable[Tensor] = ()) -> Tensor:
+        """The logits (B, classes) of `arch` in evaluation, whatever mode this is in; nothing that is stored changes.
+
+        seen: the batches of images on which it gathers the running statistics that it is evaluated with.
+        """
+        plain, where = self._skeleton(arch)
+        with looking(plain):
+            weights = take_all(self._state(), where) | self.statistics(arch, seen)
+            logits: Tensor = functional_call(plain, weights, (x,), strict=True)
+        return logits
 
     def _state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = dict(self.network.named_parameters())

@@ -22,8 +22,8 @@ class Search(BudgetOptions, RunOptions):
 
     supernet: Annotated[Path, tyro.conf.Positional]
     """The folder of a `vitesse supernet` or `vitesse shrink`."""
-    strategy: Literal["evolution", "nsga2", "contraction", "random"] | None = None
-    """How the space is searched; evolution by default."""
+    strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "random"] | None = None
+    """How the space is searched; evolution by default. prioritized: among the best paths that the supernet's training met."""
     finish: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train the winner on, instead of taking it with the supernet's weights."""
 

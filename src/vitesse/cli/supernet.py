@@ -22,8 +22,9 @@ class Supernet(BudgetOptions, RunOptions):
 
     space: str | None = None
     """auto (around the teacher; the default), a named space (autoformer_tiny, ...), or a JSON file."""
-    rule: Literal["sandwich", "single"] | None = None
-    """sandwich (the default): the largest, the smallest and some random subnets in each step; single: one random one."""
+    rule: Literal["sandwich", "single", "prioritized"] | None = None
+    """sandwich (the default): the largest, the smallest and some random subnets in each step; single: one random one;
+    prioritized: one random one, which the best so far teach (then vitesse search --strategy prioritized)."""
 
     def run(self) -> None:
         """Do it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,9 +48,19 @@ class Part:
         self._views = views
         self._classes = classes
         self._preprocess = preprocess
+        self._learned = np.ones(len(labels), np.bool_)  # which images training batches show
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def without(self, places: Ints) -> Part:
+        """The same part, whose training batches leave these images out; all keep their numbers."""
+        rest = copy.copy(self)
+        rest._learned = self._learned.copy()
+        rest._learned[places] = False
+        if not rest._learned.any():
+            raise UsageError(f"A part must keep an image to learn from, but all {len(self)} are left out.")
+        return rest
 
     @property
     def kept(self) -> bool:
@@ -58,7 +69,7 @@ class Part:
 
     def steps(self, batch: int) -> int:
         """Count the optimizer steps of an epoch: the last incomplete batch is left out, and there is at least one."""
-        return max(1, len(self) // self._clamped(batch))
+        return max(1, self._count // min(self._clamped(batch), self._count))
 
     def train_batches(
         self,
@@ -80,8 +91,8 @@ class Part:
         of world 1. `published` takes the place of `augment`.
         """
         _check_rank(rank, world)
-        size = self._clamped(batch)
-        order = permutation(seed, epoch, len(self))
+        size = min(self._clamped(batch), self._count)
+        order = self._order(seed, epoch)
         low, high = size * rank // world, size * (rank + 1) // world
         # Neighbours mix, so a share that begins or ends between two of them reads the other one as well.
         first, last = (low - low % 2, min(high + high % 2, size)) if mix.mixes else (low, high)
@@ -113,8 +124,8 @@ class Part:
         own: list[slice | Tensor] = [slice(None)] * len(batches)
         wider = list(batches)
         if mix.mixes:
-            order = permutation(seed, epoch, len(self))
-            place = np.empty_like(order)
+            order = self._order(seed, epoch)
+            place = np.zeros(len(self), np.int64)
             place[order] = np.arange(len(order))
             for number, indices in enumerate(batches):
                 pairs = np.unique(place[indices] // 2)
@@ -162,6 +173,14 @@ class Part:
         places = torch.from_numpy(indices)
         labels = self.labels[places]
         return Batch(images, soft_targets(labels, self._classes, smoothing=smoothing), labels, places)
+
+    @property
+    def _count(self) -> int:
+        return int(self._learned.sum())
+
+    def _order(self, seed: int, epoch: int) -> Ints:
+        order = permutation(seed, epoch, len(self))
+        return order[self._learned[order]]
 
     def _clamped(self, batch: int) -> int:
         if batch < 1:

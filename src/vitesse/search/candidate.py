@@ -19,7 +19,7 @@ class Candidate:
     """An architecture that was scored: its score (more is better), its costs by name, and where it came from.
 
     `origin` says how it was proposed: "random", "mutation", "crossover", "nsga2", "contraction",
-    "exchange".
+    "exchange", "board".
     """
 
     arch: Backbone

@@ -16,7 +16,7 @@ from torch import nn
 from vitesse.data.augment import Augment
 from vitesse.data.load import Parts, load_parts
 from vitesse.data.mix import Mix
-from vitesse.data.part import Batch
+from vitesse.data.part import Batch, Part
 from vitesse.data.preprocess import Preprocess
 from vitesse.deploy.runtime import require_runtime
 from vitesse.runs.folder import RunFolder
@@ -24,7 +24,7 @@ from vitesse.shrink.curves import Curves
 from vitesse.shrink.settings import ShrinkSettings
 from vitesse.shrink.stored import Stored
 from vitesse.tasks.classification import Forward, accuracy
-from vitesse.train.loop import Losses, Progress, Task, Watch, fit, require_optimizer
+from vitesse.train.loop import Losses, Memory, Progress, Task, Watch, fit, require_optimizer
 from vitesse.train.processes import Accelerator, processes
 from vitesse.train.settings import TrainSettings
 
@@ -134,13 +134,15 @@ class Job(Work):
         progress: Progress,
         forward: Callable[[nn.Module], Forward] = lambda network: network,
         agreement: Callable[[nn.Module], float] | None = None,
+        memory: Memory | None = None,
+        learn: Part | None = None,
     ) -> nn.Module:
         """Train on the learn part, looking at the search part; returns what to keep.
 
         `forward` says how the network under training is asked for logits; `agreement` is looked at instead of the
-        accuracy where there are no classes.
+        accuracy where there are no classes; `memory` is what the losses keep; `learn` is the learn part without some images.
         """
-        parts, mix = self.parts, self.settings.mix
+        parts, mix = self.parts if learn is None else replace(self.parts, learn=learn), self.settings.mix
         if self.store is not None:
             self.store.store.check(batch=settings.batch)
             epochs = settings.epochs_of(parts.learn.steps(settings.batch))
@@ -165,6 +167,7 @@ class Job(Work):
             evaluate=agreement or score,
             chance=0.0 if agreement else 1 / len(parts.classes),
             measure="agreement" if agreement else "accuracy",
+            memory=memory,
         )
         return self.watched_fit(network, settings, task=task, stage=stage, progress=progress)
 

@@ -51,7 +51,8 @@ def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict
         job.do("supernet", lambda progress: supernet.train_supernet(
             job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
     trained = supernet.load_supernet(job.path(supernet.NETWORK), space)
-    found = job.do("search", lambda progress: searching.run_search(job, trained, costing=costing, progress=progress))
+    found = job.do("search", lambda progress: searching.run_search(
+        job, trained, source=job.folder.path, costing=costing, progress=progress))  # fmt: skip
     arch = searching.winner_arch(job)
     job.do("finish", lambda progress: finish.finish(job, arch, supernet=trained, teacher=taught, progress=progress))
     return conclude(job, arch=arch, teacher=taught, search=found)
@@ -132,7 +133,8 @@ def search_supernet(
     trained = supernet.load_supernet(source / supernet.NETWORK, space)
     if trained.network.class_names != job.parts.classes:
         raise UsageError(f"The supernet in {source} names other classes than {settings.data.source}. Use its own data.")
-    found = job.do("search", lambda progress: searching.run_search(job, trained, costing=costing, progress=progress))
+    found = job.do("search", lambda progress: searching.run_search(
+        job, trained, source=source, costing=costing, progress=progress))  # fmt: skip
     arch = searching.winner_arch(job)
     last = finish.finish if finishing else finish.cut_out
     job.do("finish", lambda progress: last(job, arch, supernet=trained, teacher=taught, progress=progress))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from vitesse.arch import Backbone, Options, from_json, size, to_data, to_json
 from vitesse.errors import VitesseError
 from vitesse.runs.files import write_text
+from vitesse.search.board_members import BoardMembers
 from vitesse.search.candidate import Candidate, Strategy
 from vitesse.search.contraction import Contraction
 from vitesse.search.evolution import Evolution
@@ -19,6 +21,7 @@ from vitesse.search.pareto import winner
 from vitesse.search.random_search import RandomSearch
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.job import Job
+from vitesse.shrink.prioritized import BOARD, members_of
 from vitesse.shrink.scoring import Scorer, calibration
 from vitesse.shrink.settings import SearchSettings
 from vitesse.supernet import Supernet
@@ -29,8 +32,13 @@ CANDIDATES = "candidates.jsonl"
 TIGHTENINGS = 3
 
 
-def strategy_of(settings: SearchSettings, limits: Mapping[str, float]) -> Strategy:
-    """The strategy that the settings name; a population other than the published 50 keeps its proportions."""
+def strategy_of(settings: SearchSettings, limits: Mapping[str, float], *, board: Path) -> Strategy:
+    """The strategy that the settings name; a population other than the published 50 keeps its proportions.
+
+    board: the file that a training by prioritized paths left.
+    """
+    if settings.strategy == "prioritized":
+        return BoardMembers(members=members_of(board))
     if settings.strategy == "random":
         return RandomSearch(population=settings.population)
     if settings.strategy == "nsga2":
@@ -43,10 +51,10 @@ def strategy_of(settings: SearchSettings, limits: Mapping[str, float]) -> Strate
     )
 
 
-def run_search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progress) -> dict[str, Any]:
-    """The stage: leaves the study, all candidates, and the winner's architecture."""
+def run_search(job: Job, supernet: Supernet, *, source: Path, costing: Costing, progress: Progress) -> dict[str, Any]:
+    """The stage: leaves the study, all candidates, and the winner's architecture. source: the folder of the supernet's run."""
     if job.main:
-        found = _search(job, supernet, costing=costing, progress=progress)
+        found = _search(job, supernet, board=source / BOARD, costing=costing, progress=progress)
         write_text(job.path(WINNER), to_json(found["winner"].arch) + "\n")
         lines = [json.dumps(_line(candidate)) for candidate in found["history"]]
         write_text(job.path(CANDIDATES), "\n".join(lines) + "\n")
@@ -84,7 +92,7 @@ def winner_arch(job: Job) -> Backbone:
     return from_json(job.path(WINNER).read_text(encoding="utf-8"))
 
 
-def _search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progress) -> dict[str, Any]:
+def _search(job: Job, supernet: Supernet, *, board: Path, costing: Costing, progress: Progress) -> dict[str, Any]:
     settings = job.settings.search
     score = Scorer(
         supernet, job.parts.search, accelerator=job.accelerator,
@@ -96,7 +104,7 @@ def _search(job: Job, supernet: Supernet, *, costing: Costing, progress: Progres
     for attempt in range(TIGHTENINGS):
         history = search(
             supernet.space,
-            strategy=strategy_of(settings, limits),
+            strategy=strategy_of(settings, limits, board=board),
             score=score,
             costs=costing,
             limits=limits,

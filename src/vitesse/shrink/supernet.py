@@ -21,11 +21,12 @@ from vitesse.search.feasible import within
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.design import begins, fitted, space_around
 from vitesse.shrink.job import Job
+from vitesse.shrink.prioritized import leave_board, prioritized
 from vitesse.shrink.scoring import calibration
 from vitesse.shrink.teacher import teaching_of
 from vitesse.supernet import Supernet
 from vitesse.tasks.classification import one_subnet, sandwich
-from vitesse.train.loop import Progress
+from vitesse.train.loop import Losses, Progress
 from vitesse.train.settings import TrainSettings
 from vitesse.weights.reorder import importance, most_important_first, reorder
 from vitesse.weights.sharing import untied
@@ -102,7 +103,12 @@ def taught(
     def one_of(rng: random.Random) -> Backbone:
         return rng.choice(pool)
 
-    if job.settings.supernet.rule == "single":
+    rule, memory, learn = job.settings.supernet_rule, None, None
+    losses: Losses
+    if rule == "prioritized":
+        memory, learn = prioritized(job, supernet, teaching, settings, pool=pool, costing=costing)
+        losses = memory
+    elif rule == "single":
         losses = one_subnet(one_of, teaching, seed=settings.seed)
     else:
         ends, randoms = (largest(supernet.space), smallest(supernet.space)), job.settings.supernet.randoms
@@ -111,10 +117,12 @@ def taught(
     typical = pool[0]
     calibrating = calibration(job, supernet)
     kept = job.train(
-        supernet, settings, stage=stage, losses=losses, progress=progress,
+        supernet, settings, stage=stage, losses=losses, progress=progress, memory=memory, learn=learn,
         forward=lambda network: _as(network, typical, calibrating),
     )  # fmt: skip
     assert isinstance(kept, Supernet)
+    if memory is not None:
+        leave_board(job, memory, kept)
     kept.network.preprocess, kept.network.class_names = job.parts.preprocess, job.parts.classes
     return kept
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
@@ -33,6 +33,14 @@ Progress = Callable[[int, int, str], None]
 TELL_EVERY = 10  # steps between two words of progress: an epoch may last for hours
 
 
+class Memory(Protocol):
+    """What a task remembers from step to step beside the network: tensors, numbers and texts, kept in the checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What is learned: the losses of a step, the batches of an epoch, and how well it goes.
@@ -40,7 +48,7 @@ class Task:
     batches(epoch, start, rank, world): this process's batches of an epoch, from step `start` on; a batch is a dataclass
     of tensors whose first axes are the images.
     evaluate(network): accuracy in [0, 1] on images that are not learned. chance: the accuracy of guessing. measure: what
-    it is called, where it is another measure than accuracy.
+    it is called, where it is another measure than accuracy. memory: what else a resumed training must know.
     """
 
     losses: Losses
@@ -49,6 +57,7 @@ class Task:
     evaluate: Callable[[nn.Module], float]
     chance: float
     measure: str = "accuracy"
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +236,8 @@ class _Run:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.ema is not None:
                 self.ema.module.load_state_dict(state["ema"])
+            if self.task.memory is not None:
+                self.task.memory.load_state_dict(state["memory"])
             self.step, self.losses_seen = state["step"], state["losses_seen"]
             self.loss_sum, self.accuracy = state["loss_sum"].to(self.accelerator.device), state["accuracy"]
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -240,6 +251,7 @@ class _Run:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "memory": None if self.task.memory is None else self.task.memory.state_dict(),
             "step": self.step,
             "losses_seen": self.losses_seen,
             "loss_sum": self.loss_sum,
