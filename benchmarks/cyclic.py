@@ -1,12 +1,13 @@
 """Does the cyclic search find better networks than first-order DARTS and random search do?
 
-    python benchmarks/cyclic.py [--seeds 5] [--steps 600] [--quick] [--json FILE]
+    python benchmarks/cyclic.py --out FOLDER [--seeds 5] [--steps 300] [--quick] [--json FILE]
 
 On the space of `nb201_digits.py`, against its table, so that nothing found has to be trained. Cyclic search and DARTS
 make as many steps, each on a batch of 64 of either half of what is learned; random search takes the best on the search
 part of as many networks of the table as can be trained with as many batches. Regret: how far the network found is below
 the best of the space on the test part (accuracy). tau: Kendall's tau-b of what a search believes of all 729 networks,
-their likelihood, with their accuracy; beside it that of "more parameters is better". The rows are means over seeds.
+their likelihood, with their accuracy; beside it that of "more parameters is better". The rows are means over seeds. Searches
+that are done are kept in the folder.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ from torch.nn import functional
 
 from vitesse.data.augment import Augment
 from vitesse.data.mix import Mix
-from vitesse.data.part import Batch
+from vitesse.data.part import Batch, Part
+from vitesse.data.replay import Stream, permutation
+from vitesse.runs.files import read_json, write_json
 from vitesse.search.likelihood import Likelihood
 from vitesse.tasks.cyclic.loop import CyclicTask, learn
 from vitesse.tasks.cyclic.pair import Pair
@@ -43,23 +47,30 @@ PUBLISHED: dict[str, Any] = {
 WAYS: dict[str, dict[str, Any]] = {
     "cyclic": {},
     "cyclic, no exploring": {"explore": 0.0},
-    "cyclic, no interaction": {"weight": 1e-6},
     "cyclic, published switches": PUBLISHED,
 }
 
 
+@cache
+def half_of(half: int, seed: int) -> Part:
+    """One of two random halves of what is learned."""
+    part = truth.parts().learn
+    order = permutation(seed, 0, len(part), stream=Stream.SPLIT)
+    middle = len(order) // 2
+    return part.without(order[middle:] if half == 0 else order[:middle])
+
+
 def halves(half: int, epoch: int, start: int, seed: int) -> Iterator[Batch]:
     """The batches of one half of what is learned."""
-    part = truth.parts().learn
+    part = half_of(half, seed)
     return part.train_batches(
-        epoch=epoch, batch=truth.BATCH, seed=seed + half, augment=Augment(), mix=Mix(), start=start,
-        among=part.halves(seed)[half],
-    )  # fmt: skip
+        epoch=epoch, batch=truth.BATCH, seed=seed + half, augment=Augment(), mix=Mix(), start=start
+    )
 
 
 def train_settings(steps: int, seed: int) -> TrainSettings:
     """A search's training: the rate at which the networks of the table learn."""
-    per_epoch = truth.parts().learn.steps(truth.BATCH, among=truth.parts().learn.halves(seed)[0])
+    per_epoch = half_of(0, seed).steps(truth.BATCH)
     return TrainSettings(
         epochs=max(1, steps // per_epoch), batch=truth.BATCH, lr=truth.LR, weight_decay=truth.WEIGHT_DECAY, clip=5.0,
         seed=seed, evaluate_every=1000, checkpoint_seconds=1e9,
@@ -72,8 +83,8 @@ def cyclic(settings: CyclicSettings, *, steps: int, seed: int) -> Likelihood:
     pair = Pair(truth.space(), settings)
     task = CyclicTask(
         batches=lambda half, epoch, start, rank, world: halves(half, epoch, start, seed),
-        steps_per_epoch=truth.parts().learn.steps(truth.BATCH, among=truth.parts().learn.halves(seed)[0]),
-        evaluate=lambda pair, arch: 0.0, teaching=Teaching(), feasible=lambda arch: True,
+        steps_per_epoch=half_of(0, seed).steps(truth.BATCH),
+        evaluate=lambda supernet, arch: 0.0, teaching=Teaching(), feasible=lambda arch: True,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         learn(pair, train_settings(steps, seed), task=task, checkpoint=Path(folder) / "pair.pt", watch=Watch())
@@ -97,6 +108,19 @@ def darts(*, steps: int, seed: int) -> Likelihood:
                 optimizer.step()
             rate.step()
     return pair.believed()
+
+
+def believed(out: Path, name: str, *, steps: int, seed: int) -> tuple[Likelihood, float]:
+    """What one search believes in the end, and its processor time; a search that was done before is read."""
+    file = out / f"{name}, {steps} steps, seed {seed}.json"
+    if not file.exists():
+        begun = time.process_time()
+        settings = CyclicSettings(embedding=EMBEDDING, **WAYS.get(name, {}))
+        found = cyclic(settings, steps=steps, seed=seed) if name in WAYS else darts(steps=steps, seed=seed)
+        write_json(file, {"logits": found.logits, "seconds": time.process_time() - begun})
+        print(file.stem, flush=True)
+    data = read_json(file)
+    return Likelihood(logits=data["logits"]), data["seconds"]
 
 
 def judged(believed: Likelihood, table: truth.Rows) -> dict[str, float]:
@@ -146,25 +170,18 @@ def mean_row(name: str, each: list[dict[str, float]], seconds: float) -> dict[st
 def main() -> None:
     more = {
         "seeds": {"type": int, "default": 5, "help": "searches of each way"},
-        "steps": {"type": int, "default": 600, "help": "steps of a search"},
+        "steps": {"type": int, "default": 300, "help": "steps of a search"},
         "table": {"type": Path, "default": truth.TABLE, "help": "the truth"},
     }
-    args, before = options(__doc__, more=more), conditions()
+    args, before = options(__doc__, folder=True, more=more), conditions()
     steps, seeds = (30, 1) if args.quick else (args.steps, args.seeds)
+    names = (*WAYS, "DARTS, first order")
+    beliefs = {name: [believed(args.out, name, steps=steps, seed=seed) for seed in range(seeds)] for name in names}
     table = truth.read(args.table)
-    rows, details = [], {}
-    for name in (*WAYS, "DARTS, first order", "random"):
-        begun, each = time.process_time(), []
-        for seed in range(seeds):
-            if name == "random":
-                each.append(chance(table, steps=steps, seed=seed))
-                continue
-            settings = CyclicSettings(embedding=EMBEDDING, **WAYS.get(name, {}))
-            believed = cyclic(settings, steps=steps, seed=seed) if name in WAYS else darts(steps=steps, seed=seed)
-            each.append(judged(believed, table))
-            print(name, seed, {key: round(value, 4) for key, value in each[-1].items()}, flush=True)
-        rows.append(mean_row(name, each, (time.process_time() - begun) / seeds))
-        details[name] = each
+    details = {name: [judged(one, table) for one, _ in found] for name, found in beliefs.items()}
+    details["random"] = [chance(table, steps=steps, seed=seed) for seed in range(seeds)]
+    seconds = {name: float(np.mean([time for _, time in found])) for name, found in beliefs.items()}
+    rows = [mean_row(name, each, seconds.get(name, float("nan"))) for name, each in details.items()]
     true = np.array([row["test"] for row in table.values()])
     params = [row["params"] for row in table.values()]
     show(

@@ -151,4 +151,3 @@ def _pairs(a: Board, b: Board) -> list[tuple[Entry, Entry]]:
 def test_a_board_has_room() -> None:
     with pytest.raises(ValueError, match="at least 1 path"):
         Board(size=0)
-

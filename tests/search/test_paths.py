@@ -39,7 +39,9 @@ def board_of(*archs: Backbone) -> Board:
     return board
 
 
-def drawn(settings: PrioritizedSettings, board: Board, *, count: int = 400, able: Any = lambda arch: True) -> list[Backbone]:
+def drawn(
+    settings: PrioritizedSettings, board: Board, *, count: int = 400, able: Any = lambda arch: True
+) -> list[Backbone]:
     draw = drawing(SPACE, settings, pool=WIDE, feasible=able)
     return [draw(random.Random(f"0/{step}"), board) for step in range(count)]
 
@@ -98,7 +100,9 @@ def test_a_path_keeps_to_the_budget() -> None:
         draw_path(SPACE, random.Random(0), chances=chances, feasible=lambda arch: False)
 
 
-def propose(strategy: BoardMembers, *, generation: int = 0, able: Any = lambda arch: True) -> list[tuple[Backbone, str]]:
+def propose(
+    strategy: BoardMembers, *, generation: int = 0, able: Any = lambda arch: True
+) -> list[tuple[Backbone, str]]:
     history: list[Candidate] = []
     return strategy.propose(SPACE, history, generation=generation, rng=random.Random(0), feasible=able)
 

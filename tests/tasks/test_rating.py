@@ -39,9 +39,7 @@ def test_the_published_meta_layer() -> None:
     record = load_file(GOLDEN / "cream_supernet_small_A.safetensors")
     images, classes = record["meta.input"].shape
     found = rating(classes=classes, images=images)
-    found.layer.load_state_dict(
-        {name: record[f"state.meta_layer.{name}"] for name in ("weight", "bias")}
-    )
+    found.layer.load_state_dict({name: record[f"state.meta_layer.{name}"] for name in ("weight", "bias")})
     torch.testing.assert_close(found.scores(record["meta.input"][None]), record["meta.output"][0], rtol=1e-5, atol=0)
 
 

@@ -19,6 +19,7 @@ from vitesse.saved import load_network, save_network
 from vitesse.search.draw import draw
 from vitesse.search.feasible import within
 from vitesse.shrink.costing import Costing
+from vitesse.shrink.cyclic import train_cyclic
 from vitesse.shrink.design import begins, fitted, space_around
 from vitesse.shrink.job import Job
 from vitesse.shrink.prioritized import leave_board, prioritized
@@ -64,6 +65,11 @@ def train_supernet(
     job: Job, space: Backbone, *, costing: Costing, teacher: nn.Module | None, progress: Progress
 ) -> dict[str, Any]:
     """The stage: leaves the trained host in the run folder."""
+    if job.settings.supernet_rule == "cyclic":
+        kept, told = train_cyclic(job, space, costing=costing, teacher=teacher, progress=progress)
+        if job.main:
+            leave(job, kept)
+        return told
     settings = job.scaled(job.settings.supernet.train, offset=2)
     supernet, elastic = begun(job, space, teacher, settings)
     kept = taught(job, supernet, settings, stage="supernet", costing=costing, teacher=teacher, progress=progress)

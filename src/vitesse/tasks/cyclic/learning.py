@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from timm.optim._optim_factory import create_optimizer_v2
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from vitesse.arch import Backbone
@@ -16,6 +17,7 @@ from vitesse.losses.interaction import interaction
 from vitesse.search.candidate import Feasible
 from vitesse.search.draw import draw
 from vitesse.search.likelihood import Likeliest, has_sizes
+from vitesse.supernet import Supernet
 from vitesse.tasks.cyclic.pair import Pair
 from vitesse.tasks.cyclic.settings import CyclicSettings, Plan
 from vitesse.tasks.teaching import Seen, Teaching
@@ -52,12 +54,20 @@ class Learning:
         self.teaching, self.feasible, self.accelerator = teaching, feasible, accelerator
         self.archs: list[Backbone] = []
         self.terms = dict.fromkeys(TERMS, torch.zeros((), device=accelerator.device))
+        self.ema = ModelEmaV3(pair.evaluation, decay=settings.ema, use_warmup=True) if settings.ema else None
         self._optimize()
 
     @property
     def cyclic(self) -> CyclicSettings:
         """How the search goes."""
         return self.pair.settings
+
+    @property
+    def kept(self) -> Supernet:
+        """The evaluation network as it is judged and kept: its averaged weights, where there are any."""
+        kept = self.pair.evaluation if self.ema is None else self.ema.module
+        assert isinstance(kept, Supernet)
+        return kept
 
     def step(self, number: int, learned: Batch, held: Batch) -> None:
         """One step; `learned` and `held` are of the two halves."""
@@ -76,6 +86,8 @@ class Learning:
         if moment.phase != "warmup":
             answers = self.teaching.told(learned, number)
             self._update(("search",), lambda: self._searching(learned, answers)[0])
+        if self.ema is not None and moment.phase != "pretrain":
+            self.ema.update(self.pair.evaluation, step=number + 1)
 
     def _together(self, number: int, held: Batch) -> Tensor:
         """The loss of evaluation network, heads and architecture parameters on images that no weight of the search

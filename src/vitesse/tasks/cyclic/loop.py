@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vitesse.arch import Backbone, from_json, to_json
 from vitesse.data.part import Batch
-from vitesse.errors import VitesseError
+from vitesse.errors import UsageError, VitesseError
 from vitesse.search.candidate import Feasible
 from vitesse.search.likelihood import Likelihood
+from vitesse.supernet import Supernet
 from vitesse.tasks.cyclic.learning import TERMS, Learning, likeliest
 from vitesse.tasks.cyclic.pair import Pair
 from vitesse.tasks.cyclic.settings import Plan
@@ -32,39 +35,44 @@ class CyclicTask:
     """The data of a cyclic search, and which networks may come out of it.
 
     batches(half, epoch, start, rank, world): this process's batches of an epoch of half 0, from which the weights of the
-    search network learn, or 1. evaluate(pair, arch): accuracy of the evaluation network on images that nothing learns from.
+    search network learn, or 1. evaluate(supernet, arch): accuracy of the evaluation network, as it is kept, on images that
+    nothing learns from.
     """
 
     batches: Callable[[int, int, int, int, int], Iterator[Batch]]
     steps_per_epoch: int
-    evaluate: Callable[[Pair, Backbone], float]
+    evaluate: Callable[[Supernet, Backbone], float]
     teaching: Teaching
     feasible: Feasible
 
 
-def learn(pair: Pair, settings: TrainSettings, *, task: CyclicTask, checkpoint: Path, watch: Watch) -> Beliefs:
-    """Train the pair in place; what was believed after each cycle, the last of it now.
+def learn(
+    pair: Pair, settings: TrainSettings, *, task: CyclicTask, checkpoint: Path, watch: Watch
+) -> tuple[Supernet, Beliefs]:
+    """Train the pair in place; the evaluation network as it is to be kept, and what was believed after each cycle.
 
     Interrupted at any point and called again with the same arguments, it goes on from `checkpoint` and, on a CPU, ends in
     the same bits. Raises VitesseError where a loss is no longer finite.
     """
+    if settings.accumulate > 1 or settings.layer_decay < 1 or settings.clip_mode != "norm":
+        raise UsageError(
+            "A cyclic search takes its batches whole, has one rate for all layers, and clips the norm of gradients together, "
+            f"but got accumulate={settings.accumulate}, layer_decay={settings.layer_decay}, "
+            f"clip_mode={settings.clip_mode!r}. Leave these as they are by default."
+        )
     run = _Run(pair, settings, task=task, checkpoint=checkpoint, watch=watch)
     run.resume()
     while run.step < run.plan.steps:
         epoch, start = divmod(run.step, task.steps_per_epoch)
         rank = run.accelerator.process_index, run.accelerator.num_processes
         halves = (task.batches(half, epoch, start, *rank) for half in range(2))
-        for learned, held in zip(*halves, strict=True):
+        # Where one half has a batch more than the other, it is left out.
+        for learned, held in zip(*halves, strict=False):
             run.train_step(learned, held)
             if time.monotonic() - run.saved_at >= settings.checkpoint_seconds:
                 run.save()
     run.save()
-    return run.beliefs
-
-
-def last(beliefs: Beliefs, *, repeat: bool) -> Likelihood:
-    """The distribution that a search came to."""
-    return Likelihood(logits={key: tuple(one) for key, one in beliefs[-1]["logits"].items()}, repeat=repeat)
+    return run.learning.kept.eval(), run.beliefs
 
 
 class _Run:
@@ -102,8 +110,7 @@ class _Run:
         record["certainty"] = certainty(believed)
         arch = likeliest(self.pair, feasible=self.task.feasible, rng=self.learning.rng(cycle + 1))[0]
         if (cycle + 1) % self.settings.evaluate_every == 0 or self.step == self.plan.steps:
-            self.pair.eval()
-            record["accuracy"] = self.task.evaluate(self.pair, arch)
+            record["accuracy"] = self.task.evaluate(self.learning.kept.eval(), arch)
             self.pair.train()
         self.beliefs.append({"step": self.step, "logits": dict(believed.logits), "arch": to_json(arch)})
         self.watch.log(record)
@@ -139,6 +146,10 @@ class _Run:
             self.pair.load_state_dict(state["pair"])
             for name, optimizer in self.learning.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
+            if self.learning.ema is not None:
+                self.learning.ema.module.load_state_dict(state["ema"])
+            for name, weight in self.pair.named_parameters():
+                weight.grad = state["gradients"].get(name)
             self.learning.archs = [from_json(arch) for arch in state["archs"]]
             self.learning.terms = state["terms"]
             self.beliefs, self.step = state["beliefs"], state["step"]
@@ -152,11 +163,19 @@ class _Run:
         return {
             "pair": self.pair.state_dict(),
             "optimizers": {name: one.state_dict() for name, one in self.learning.optimizers.items()},
+            "ema": None if self.learning.ema is None else self.learning.ema.module.state_dict(),
+            "gradients": self._old_gradients(),
             "archs": [to_json(arch) for arch in self.learning.archs],
             "terms": self.learning.terms,
             "beliefs": self.beliefs,
             "step": self.step,
         }
+
+    def _old_gradients(self) -> dict[str, Tensor]:
+        """Those that count in the next step's norm."""
+        if self.pair.settings.clip_over == "stepped":
+            return {}
+        return {name: weight.grad for name, weight in self.pair.named_parameters() if weight.grad is not None}
 
 
 def certainty(believed: Likelihood) -> float:
