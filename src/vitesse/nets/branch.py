@@ -23,6 +23,7 @@ from vitesse.arch import (
     MBConv,
     Operation,
     PatchMerging,
+    PlainConv,
     SandwichDownsample,
     ShiftedWindowAttention,
     Skip,
@@ -31,7 +32,7 @@ from vitesse.arch import (
 from vitesse.errors import VitesseError
 from vitesse.ops.attention import SelfAttention
 from vitesse.ops.cascaded_attention import CascadedSelfAttention
-from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution
+from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution, PlainConvolution
 from vitesse.ops.mixing import LocalMixing, LocalTransforming
 from vitesse.ops.mlp import Perceptron, activation
 from vitesse.ops.patch_merging import Merging
@@ -68,6 +69,7 @@ def down(value: object, previous: int, embed: int) -> nn.Module:
 
 down.register(Downsample)(Downsampling)
 down.register(PatchMerging)(Merging)
+down.register(PlainConv)(PlainConvolution)
 down.register(SandwichDownsample)(SandwichDownsampling)
 
 
