@@ -201,7 +201,7 @@ def holding(space: Backbone) -> Backbone:
     for stage, one in zip(big.stages, space.stages, strict=True):
         ways = ((size, depth) for depth in options(one.depth) for size in open_shares(one.share, depth))
         # Blocks that are all one group have no first but the stage's.
-        share = math.gcd(stage.depth, *(size for size, depth in ways if size < depth))
+        share = math.gcd(stage.depth, *(size for size, depth in ways if size < depth)) or 1
         stages.append(_with_room(replace(stage, share=share), one))
     return replace(big, stages=tuple(stages))
 

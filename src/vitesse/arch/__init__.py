@@ -17,10 +17,11 @@ from vitesse.arch.codec import from_data as from_data
 from vitesse.arch.codec import from_json as from_json
 from vitesse.arch.codec import to_data as to_data
 from vitesse.arch.codec import to_json as to_json
-from vitesse.arch.convolution import ConvStem as ConvStem
+from vitesse.arch.conv_stem import ConvStem as ConvStem
 from vitesse.arch.convolution import Downsample as Downsample
 from vitesse.arch.convolution import LocalConv as LocalConv
 from vitesse.arch.convolution import MBConv as MBConv
+from vitesse.arch.convolution import PlainConv as PlainConv
 from vitesse.arch.cost import Cost as Cost
 from vitesse.arch.cost import cost as cost
 from vitesse.arch.head import Head as Head

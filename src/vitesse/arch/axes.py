@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from vitesse.arch.backbone import Backbone, Stage, require_sizes
 from vitesse.arch.choice import Options
-from vitesse.arch.convolution import ConvStem
+from vitesse.arch.conv_stem import ConvStem
 from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Operation, Table
 from vitesse.arch.patch_embed import PatchEmbed

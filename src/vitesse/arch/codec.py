@@ -10,7 +10,8 @@ from vitesse.arch.attention import Attention
 from vitesse.arch.backbone import Backbone, Block, Stage
 from vitesse.arch.cascaded_attention import CascadedAttention
 from vitesse.arch.choice import Options
-from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
+from vitesse.arch.conv_stem import ConvStem
+from vitesse.arch.convolution import Downsample, LocalConv, MBConv, PlainConv
 from vitesse.arch.head import Head
 from vitesse.arch.mixing import HeadMix, LocalMix, LocalTransform
 from vitesse.arch.mlp import MLP
@@ -35,13 +36,12 @@ KINDS = {
             OffsetTable,
             PatchEmbed,
             PatchMerging,
+            PlainConv,
             RelativePosition,
             SandwichDownsample,
             ShiftedWindowAttention,
-            Skip,
-            Stage,
         ),
-        *(NB201Cell, NormAct, ResidualDownsample, WindowAttention),
+        *(NB201Cell, NormAct, ResidualDownsample, Skip, Stage, WindowAttention),
     )
 }
 

@@ -7,7 +7,7 @@ from functools import lru_cache, singledispatch
 
 from vitesse.arch.axes import Axis, branch_parameters, count, down_parameters, part_parameters
 from vitesse.arch.backbone import Backbone, Block, require_closed
-from vitesse.arch.convolution import ConvStem
+from vitesse.arch.conv_stem import ConvStem
 from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Grid
 from vitesse.arch.patch_embed import PatchEmbed

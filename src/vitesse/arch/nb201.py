@@ -120,7 +120,7 @@ class ResidualDownsample(Down):
     added to the mean of 2 x 2 neighbours through a 1x1 convolution. A side that is odd is rounded up.
     """
 
-    stride: ClassVar[int] = 2
+    stride = 2
 
     def axes(self) -> Table:
         return (

@@ -25,6 +25,7 @@ from vitesse.arch import (
     NormAct,
     Operation,
     PatchMerging,
+    PlainConv,
     ResidualDownsample,
     SandwichDownsample,
     ShiftedWindowAttention,
@@ -34,7 +35,7 @@ from vitesse.arch import (
 from vitesse.errors import VitesseError
 from vitesse.ops.attention import SelfAttention
 from vitesse.ops.cascaded_attention import CascadedSelfAttention
-from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution
+from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution, PlainConvolution
 from vitesse.ops.mixing import LocalMixing, LocalTransforming
 from vitesse.ops.mixture import mix
 from vitesse.ops.mlp import Perceptron, activation
@@ -75,6 +76,7 @@ def down(value: object, previous: int, embed: int) -> nn.Module:
 
 down.register(Downsample)(Downsampling)
 down.register(PatchMerging)(Merging)
+down.register(PlainConv)(PlainConvolution)
 down.register(ResidualDownsample)(ResidualDownsampling)
 down.register(SandwichDownsample)(SandwichDownsampling)
 

@@ -126,7 +126,8 @@ class Network(nn.Module):
             self.stages.append(StageModule(stage, s, drop_path=own_rates, block=block, down=way))
         self.head = Classifier(arch.head, arch.stages[-1].dim)
         self.num_classes = arch.head.classes
-        self.num_features = self.head_hidden_size = self.embed_dim = arch.stages[-1].dim
+        self.num_features = self.embed_dim = arch.stages[-1].dim
+        self.head_hidden_size = arch.head.width(self.embed_dim)
         self.num_prefix_tokens = len(arch.stem.tokens)
         self.grad_checkpointing = False
         # What a network needs beside its weights to be used; set by whoever trains or loads it.
@@ -134,20 +135,23 @@ class Network(nn.Module):
         self.class_names: tuple[str, ...] = ()
         self.serving: Callable[[], Any] | None = None  # opens what serves it; set by `vitesse.load`
         self.feature_info = [
-            {"module": f"stages.{s}.blocks.{b}", "num_chs": arch.stages[s].dim, "reduction": arch.reductions[s]}
+            {"module": _module(s, b), "num_chs": arch.stages[s].dim, "reduction": arch.reductions[s]}
             for s, b in self._taps()
         ]
         self.default_cfg = self.pretrained_cfg = pretrained_cfg(arch)
 
     def _taps(self) -> list[tuple[int, int]]:
-        """The blocks (stage, position) after which there are features."""
+        """The blocks (stage, position) after which there are features; position -1: after what leads into the stage."""
         first = self.arch.stages[0]
         if len(self.arch.stages) == 1:
             return [(0, b) for b in range(first.depth)]
         return [(s, stage.depth - 1) for s, stage in enumerate(self.arch.stages)]
 
     def walk(self, x: Tensor, *, last: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], Tensor, Grid]]:
-        """The stream (B, N, dim) of images after each block (stage, position), and how it lies; ends after `last`."""
+        """The stream (B, N, dim) of images after each block (stage, position), and how it lies; ends after `last`.
+
+        A stage without blocks has one place, -1: after what leads into it.
+        """
         grid = self.stem.grid(x)  # type: ignore[operator]
         x = self.stem(x)
         for s, stage in enumerate(self.stages):
@@ -156,6 +160,10 @@ class Network(nn.Module):
                 x = self._run(block, x, grid)
                 yield (s, b), x, grid
                 if (s, b) == last:
+                    return
+            if not len(stage.blocks):  # type: ignore[arg-type]
+                yield (s, -1), x, grid
+                if (s, -1) == last:
                     return
 
     def _run(self, block: nn.Module, x: Tensor, grid: Grid) -> Tensor:
@@ -177,7 +185,7 @@ class Network(nn.Module):
         return self._norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Tokens (B, N, embed) to logits (B, classes), or to the pooled features (B, embed)."""
+        """Tokens (B, N, embed) to logits (B, classes), or to what the classifier reads (B, head_hidden_size)."""
         pooled = self.head.pool(x, self.num_prefix_tokens)
         if pre_logits:
             return pooled.mean(1) if pooled.ndim == 3 else pooled  # of two tokens their mean, as timm gives it
@@ -247,7 +255,7 @@ class Network(nn.Module):
         before, fresh = self.head, Classifier(head, self.embed_dim)
         initialize(fresh)
         self.head = fresh.to(next(self.parameters()))  # on this network's device, of its type
-        for name in ("norm", "norm_distilled"):
+        for name in ("norm", "norm_distilled", "hidden"):
             if hasattr(fresh, name):
                 setattr(fresh, name, getattr(before, name))
         self.num_classes, self.class_names = num_classes, ()
@@ -265,6 +273,13 @@ class Network(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers by depth, for layer-wise learning rates (timm's convention)."""
         return layers_by_depth(self.arch)
+
+
+def _module(stage: int, position: int) -> str:
+    """The name of what the features of a place come out of."""
+    if position < 0:
+        return f"stages.{stage}.down" if stage else "stem"
+    return f"stages.{stage}.blocks.{position}"
 
 
 def initialize(module: nn.Module) -> None:

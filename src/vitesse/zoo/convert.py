@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitesse.zoo.autoformer_weights import autoformer
+from vitesse.zoo.cream_weights import cream, cream_supernet
 from vitesse.zoo.efficientvit_weights import efficientvit
 from vitesse.zoo.families import require_family
 from vitesse.zoo.irpe_weights import deit_irpe, irpe
@@ -20,6 +21,8 @@ from vitesse.zoo.tinyvit_weights import tinyvit
 FAMILIES: Mapping[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], nn.Module]] = {
     "autoformer": autoformer,
     "autoformerv2": autoformerv2,
+    "cream": cream,
+    "cream_supernet": cream_supernet,
     "deit_irpe": deit_irpe,
     "efficientvit": efficientvit,
     "irpe": irpe,
@@ -35,8 +38,9 @@ def from_published(family: str, state_dict: Mapping[str, Tensor], config: Mappin
 
     `config` holds the arguments of the published constructor and beside them, where there are any, the `choices`.
     "autoformer" gives a `Supernet` as large as its storage, to be called as `net(images, arch)` with an arch from
-    `published_arch("autoformer", config, sampled)`; "irpe" one encoding alone, which takes queries, keys or probabilities
-    and gives its terms; "miniswin_student" a `MiniSwinStudent`, whose logits come with features; the others a `Network`.
+    `published_arch("autoformer", config, sampled)`, and "cream_supernet" likewise; "irpe" one encoding alone, which takes
+    queries, keys or probabilities and gives its terms; "miniswin_student" a `MiniSwinStudent`, whose logits come with
+    features; the others a `Network`. "cream" also has the chains of CDARTS, and takes whole checkpoints, too.
     VitesseError names missing and unknown keys, other shapes, and settings that are not supported.
     """
     require_family(family, FAMILIES)
