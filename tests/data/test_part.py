@@ -120,3 +120,23 @@ def test_a_view_is_the_same_whoever_asks_for_it(digits: Parts, mix: Mix, augment
         some = asked[: 40 * size]
         views = torch.cat(list(digits.learn.views(np.array_split(some, -(-len(some) // size)), **ways)))
         assert torch.equal(views, seen[0][[place[index] for index in some.tolist()]])
+
+
+def test_images_that_are_left_out_are_in_no_training_batch(digits: Parts) -> None:
+    left = np.arange(0, len(digits.learn), 3)
+    rest = digits.learn.without(left)
+    how: dict[str, Any] = {"epoch": 1, "seed": 0, "augment": Augment.digits(), "mix": MIXES[1]}
+    batches = list(rest.train_batches(batch=50, **how))
+    _, _, labels, indices = joined(batches)
+    assert len(rest) == len(digits.learn) and len(batches) == rest.steps(50) == (len(rest) - len(left)) // 50
+    assert not set(indices.tolist()) & set(left.tolist()) and len(set(indices.tolist())) == len(indices)
+    assert torch.equal(labels, digits.learn.labels[indices])  # all keep their numbers
+    shares = [list(rest.train_batches(batch=50, rank=rank, world=2, **how)) for rank in (0, 1)]
+    assert torch.equal(torch.cat([shares[0][3].images, shares[1][3].images]), batches[3].images)
+    plain: dict[str, Any] = {**how, "mix": MIXES[0]}
+    alone = next(rest.train_batches(batch=50, **plain))
+    view = next(digits.learn.views([alone.indices.numpy()], **plain))
+    assert torch.equal(alone.images, view)  # and look as they would
+    assert joined(digits.learn.train_batches(batch=50, **how))[3].unique().numel() > len(rest) - len(left)
+    with pytest.raises(UsageError, match="must keep an image"):
+        digits.learn.without(np.arange(len(digits.learn)))

@@ -57,7 +57,7 @@ def board_of(*entries: Entry, size: int = 3, rule: Any = "paper") -> Board:
 
 
 def test_the_published_board_is_that_of_the_released_code() -> None:
-    """Each insert of the record, with the probabilities that were kept: the path's own on an empty board, else its teacher's."""
+    """Each insert of the record, with the probabilities that were kept: the path's own at first, then its teacher's."""
     board = Board(size=RECORD["pool_size"], rule="published")
     inserted = 0
     for step in RECORD["steps"]:
@@ -132,6 +132,12 @@ def test_a_new_look_orders_the_board_anew() -> None:
     after = looked_at(board, [(0.4, torch.zeros(2, 3)), (0.6, torch.ones(2, 3))])
     assert [(one.step, one.accuracy, one.taught) for one in after.entries] == [(2, 0.6, 1), (1, 0.4, 0)]
     assert torch.equal(after.entries[0].probabilities, torch.ones(2, 3))
+
+
+def test_what_those_taught_that_have_left_is_counted() -> None:
+    board = has_taught(has_taught(board_of(entry(1), entry(2), size=2), 1), 0)
+    board = insert(board, entry(3, accuracy=0.9))
+    assert [one.step for one in board.entries] == [3, 1] and board.gone == 1
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

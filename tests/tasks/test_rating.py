@@ -47,7 +47,7 @@ def test_the_best_score_teaches_and_its_sigmoid_is_the_match() -> None:
     generator = torch.Generator().manual_seed(0)
     differences = torch.randn(TEACHERS, REFERENCES, CLASSES, generator=generator)
     one = rating()
-    scores = one.scores(differences)
+    scores = one.scores(differences).detach()
     best = int(scores.argmax())
     place, match = one.choose(differences, able=range(TEACHERS))
     assert place == best and match == pytest.approx(torch.sigmoid(scores[best]).item())

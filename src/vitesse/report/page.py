@@ -8,7 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from vitesse.report import repeating, sections
+from vitesse.report.board import board_section
 from vitesse.report.markup import Html, joined, tag, text
+from vitesse.report.plot_board import board_figure
 from vitesse.report.plot_curves import curve_figures
 from vitesse.report.plot_front import front_figure
 from vitesse.report.plot_spaces import space_figures
@@ -24,6 +26,7 @@ TITLES = {
     "detection": "Detection",
     "front": "Front",
     "spaces": "Spaces",
+    "board": "Board",
     "architecture": "Architecture",
     "sharing": "Shared weights",
     "curves": "Training",
@@ -50,10 +53,12 @@ def write_report(folder: Path | str) -> Path:
 def page(summary: RunSummary) -> str:
     """The whole page as HTML."""
     front, curves, spaces = front_figure(summary), curve_figures(summary), space_figures(summary.spaces)
+    board = board_figure(summary.board.paths)
     parts = {
         "detection": sections.detection(summary),
         "front": sections.front_section(summary, front),
         "spaces": spaces_section(summary.spaces, spaces),
+        "board": board_section(summary.board, board),
         "architecture": sections.architecture(summary),
         "sharing": sharing(summary),
         "curves": sections.curves(summary, curves),
@@ -66,6 +71,7 @@ def page(summary: RunSummary) -> str:
         "repeat": repeating.repeat(summary),
     }
     figures = {"front-figure": front} if front is not None else {}
+    figures |= {"board-figure": board} if board is not None else {}
     figures |= {f"curve-{place}-figure": figure for place, figure in enumerate(curves.values())}
     figures |= {f"space-{name}-figure": figure for name, figure in spaces.items()}
     created = str(summary.origin.run.get("created", ""))[:16].replace("T", " ")  # to the minute; all of it stands below

@@ -14,6 +14,8 @@ from vitesse.arch import Backbone, cost, from_json, largest
 from vitesse.errors import VitesseError
 from vitesse.report.fields import Fields, json_file, json_lines, parsed
 from vitesse.report.summary import (
+    Board,
+    BoardPath,
     Candidate,
     Costs,
     Data,
@@ -68,6 +70,7 @@ def read_summary(folder: Path | str) -> RunSummary:
         multiplex=result.part("multiplex").values,
         detection=result.part("detection").values,
         spaces=tuple(map(_space, json_file(path, "space_evolution.json").parts("spaces"))),
+        board=_board(json_file(path, "board.json")),
         candidates=tuple(_candidate(part) for part in json_lines(path / "candidates.jsonl")),
         curves=_curves(path / "metrics.jsonl"),
         speed=_speed(json_file(path, "speed.json")),
@@ -174,9 +177,27 @@ def _estimate(part: Fields) -> Estimate:
     return Estimate(value=part.need("value"), low=part.need("low"), high=part.need("high"))
 
 
+def _board(part: Fields) -> Board:
+    return Board(paths=tuple(map(_board_path, part.parts("entries"))), gone=int(part.number("gone") or 0))
+
+
+def _board_path(part: Fields) -> BoardPath:
+    return BoardPath(
+        arch=_arch_in(part),
+        accuracy=part.need("accuracy"),
+        macs=part.need("cost"),
+        step=int(part.need("step")),
+        taught=int(part.need("taught")),
+    )
+
+
+def _arch_in(part: Fields) -> Backbone:
+    return parsed(json.dumps(part.get("arch", dict)), f"{part.where}, `arch`", from_json)
+
+
 def _candidate(part: Fields) -> Candidate:
     return Candidate(
-        arch=parsed(json.dumps(part.get("arch", dict)), f"{part.where}, `arch`", from_json),
+        arch=_arch_in(part),
         score=part.need("score"),
         costs=_costs(part.part("costs"), None),
         origin=part.text("origin") or "",

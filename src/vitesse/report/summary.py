@@ -208,6 +208,25 @@ class Space:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BoardPath:
+    """A path on the board of a training by prioritized paths: when it came, and how many steps it taught."""
+
+    arch: Backbone
+    accuracy: float
+    macs: float
+    step: int
+    taught: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Board:
+    """What taught in a training by prioritized paths; `gone`: the steps that paths taught which have left the board."""
+
+    paths: tuple[BoardPath, ...] = ()
+    gone: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunSummary:
     """One run folder, read; whatever the run did not do is None or empty."""
 
@@ -224,6 +243,7 @@ class RunSummary:
     multiplex: Mapping[str, object] = field(default_factory=dict)
     detection: Mapping[str, object] = field(default_factory=dict)
     spaces: tuple[Space, ...] = ()
+    board: Board = field(default_factory=Board)
     candidates: tuple[Candidate, ...] = ()
     curves: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
     speed: Speed | None = None

@@ -45,11 +45,13 @@ class Board:
     less; of several the last goes. None stands there twice, and of equal accuracies the cheaper is ahead.
     rule "published", as the released code: it takes the last one's place where it is more accurate by more than `GAP`, or
     more accurate and cheaper; it may stand there twice; of equal accuracies the dearer is ahead, so the cheaper goes.
+    gone: how many steps the paths taught that have left.
     """
 
     size: int
     rule: Rule = "paper"
     entries: tuple[Entry, ...] = ()
+    gone: int = 0
 
     def __post_init__(self) -> None:
         if self.size < 1 or len(self.entries) > self.size:
@@ -98,7 +100,9 @@ def has_taught(board: Board, place: int) -> Board:
 def _sorted(board: Board, entries: Sequence[Entry]) -> Board:
     sign = 1 if board.rule == "paper" else -1  # the sort is stable: of equals in both the earlier one stays ahead
     ordered = sorted(entries, key=lambda entry: (-entry.accuracy, sign * entry.cost))
-    return replace(board, entries=tuple(ordered[: board.size]))
+    kept = tuple(ordered[: board.size])
+    left = sum(entry.taught for entry in board.entries) - sum(entry.taught for entry in kept)
+    return replace(board, entries=kept, gone=board.gone + left)
 
 
 def to_plain(board: Board) -> dict[str, Any]:
@@ -108,7 +112,7 @@ def to_plain(board: Board) -> dict[str, Any]:
         {"arch": to_data(entry.arch), **{name: getattr(entry, name) for name in names}, "images": list(entry.images)}
         for entry in board.entries
     ]
-    return {"size": board.size, "rule": board.rule, "entries": entries}
+    return {"size": board.size, "rule": board.rule, "gone": board.gone, "entries": entries}
 
 
 def archs_of(plain: Mapping[str, Any]) -> tuple[Backbone, ...]:
@@ -131,4 +135,4 @@ def from_state(state: Mapping[str, Any]) -> Board:
         )
         for arch, entry, probabilities in zip(archs_of(plain), plain["entries"], state["probabilities"], strict=True)
     )  # fmt: skip
-    return Board(size=plain["size"], rule=plain["rule"], entries=entries)
+    return Board(size=plain["size"], rule=plain["rule"], gone=plain["gone"], entries=entries)

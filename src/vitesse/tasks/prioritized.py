@@ -59,7 +59,7 @@ class Prioritized:
     ) -> None:  # fmt: skip
         self.draw, self.teaching, self.settings = draw, teaching, settings
         self.cost, self.pictures, self.held, self.begin = cost, pictures, held, begin
-        self.rate, self.seed, self.accelerator = rate, seed, accelerator
+        self.classes, self.rate, self.seed, self.accelerator = classes, rate, seed, accelerator
         self.board = Board(size=settings.size, rule=settings.rule)
         self.rating = Rating(
             classes=classes, images=settings.references, lr=settings.meta_lr, seed=seed, accelerator=accelerator,
@@ -108,11 +108,9 @@ class Prioritized:
     def _differences(self, supernet: Supernet, arch: Backbone, seen: Tensor) -> Tensor:
         """What the path says of each board path's reference images less what that one said: (K, images, classes)."""
         entries = self.board.entries
-        asked = list(dict.fromkeys(entry.images for entry in entries))  # those that several share are looked at once
-        images = torch.cat([self.pictures(places) for places in asked])
-        said = supernet.look(images, arch, seen=[seen]).float().softmax(-1)
-        mine = dict(zip(asked, said.split([len(places) for places in asked]), strict=True))
-        return torch.stack([mine[entry.images] - entry.probabilities for entry in entries])
+        images = torch.cat([self.pictures(entry.images) for entry in entries])
+        said = supernet.look(images, arch, seen=[seen]).float().softmax(-1).view(len(entries), -1, self.classes)
+        return said - torch.stack([entry.probabilities for entry in entries])
 
     def _lesson(self, supernet: Supernet, arch: Backbone, batch: Batch, differences: Tensor, place: int) -> None:
         """One lesson of the meta network, before the weights' own step; in float32, because weights change under way.
@@ -141,8 +139,9 @@ class Prioritized:
                 self.look_again(supernet)
             if not admits(self.board, arch, accuracy=1.0, cost=cost):
                 return
-            accuracy, probabilities = self._look(supernet, arch, self.held)
-            places = self.held.places[:count]
+            # Images of its own: of common ones the linear score of every path would order the teachers alike.
+            places = tuple(random.Random(f"{self.seed}/{step}/references").sample(self.held.places, count))
+            accuracy, probabilities = self._look(supernet, arch, self.held, places)
         else:
             right = float((logits.argmax(-1) == batch.labels).sum())
             correct, seen = total([right, len(logits)], self.accelerator)
@@ -161,17 +160,16 @@ class Prioritized:
     def look_again(self, supernet: Supernet) -> None:
         """Look at every path of the board as it is now, all processes together; the released code never does."""
         if self.held is not None:
-            looks = [self._look(supernet, entry.arch, self.held) for entry in self.board.entries]
+            looks = [self._look(supernet, entry.arch, self.held, entry.images) for entry in self.board.entries]
             self.board = looked_at(self.board, looks)
 
-    def _look(self, supernet: Supernet, arch: Backbone, held: HeldOut) -> tuple[float, Tensor]:
-        """The accuracy on the images that are held out, and the probabilities (references, classes) of the first of them."""
-        count = self.settings.references
+    def _look(self, supernet: Supernet, arch: Backbone, held: HeldOut, places: tuple[int, ...]) -> tuple[float, Tensor]:
+        """The accuracy on the images that are held out, and the probabilities (references, classes) of those at `places`."""
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        images = torch.cat([held.images[:count], held.images[share]])
+        images = torch.cat([self.pictures(places), held.images[share]])
         logits = torch.cat([supernet.look(part, arch, seen=held.calibration) for part in images.split(LOOK)])
-        right = float((logits[count:].argmax(-1) == held.labels[share]).sum())
-        return total([right], self.accelerator)[0] / len(held.images), logits[:count].float().softmax(-1)
+        right = float((logits[len(places) :].argmax(-1) == held.labels[share]).sum())
+        return total([right], self.accelerator)[0] / len(held.images), logits[: len(places)].float().softmax(-1)
 
     def state_dict(self) -> dict[str, Any]:
         """The board, the meta network and its optimizer."""
