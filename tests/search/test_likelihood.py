@@ -7,7 +7,7 @@ import random
 import pytest
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, PatchEmbed, Skip, Stage, cost, size
-from vitesse.search.likelihood import Likeliest, Likelihood, has_sizes
+from vitesse.search.likelihood import Likeliest, Likelihood, candidates, has_sizes
 from vitesse.zoo.nb201 import SMALL_KINDS, nb201_cell_space, the_cell
 
 CELL = nb201_cell_space(SMALL_KINDS, width=4, image=8)
@@ -33,7 +33,7 @@ def anything(arch: Backbone) -> bool:
 
 
 def test_all_networks_of_a_space_come_from_the_likeliest_to_the_least_likely() -> None:
-    found = list(CELLS.likeliest(CELL, seed="", feasible=anything))
+    found = list(CELLS.likeliest(CELL, feasible=anything))
     values = [CELLS.of(CELL, arch) for arch in found]
     assert len(set(found)) == size(CELL) == len(found)
     assert all(a >= b - 1e-9 for a, b in itertools.pairwise(values))
@@ -41,14 +41,14 @@ def test_all_networks_of_a_space_come_from_the_likeliest_to_the_least_likely() -
 
 
 def test_the_likeliest_has_the_greatest_logit_of_each_choice() -> None:
-    first = next(CELLS.likeliest(CELL, seed="", feasible=anything))
+    first = next(CELLS.likeliest(CELL, feasible=anything))
     best = [max(range(3), key=CELLS.logits[path].__getitem__) for path in EDGES]
     assert the_cell(first).edges == tuple(SMALL_KINDS[place] for place in best)
 
 
 def test_blocks_that_repeat_have_one_decision() -> None:
     repeated = Likelihood(logits={f"0.edges.{e}": CELLS.logits[path] for e, path in enumerate(EDGES)}, repeat=True)
-    for arch in itertools.islice(CELLS.likeliest(CELL, seed="", feasible=anything), 20):
+    for arch in itertools.islice(CELLS.likeliest(CELL, feasible=anything), 20):
         assert repeated.of(CELL, arch) == pytest.approx(CELLS.of(CELL, arch))
     twice = Likelihood(logits={"0": (-1.0, 2.0, 0.5)}, repeat=True)
     kinds = {
@@ -63,9 +63,9 @@ def test_infeasible_networks_are_passed_over() -> None:
     def small(arch: Backbone) -> bool:
         return the_cell(arch).edges.count("nor_conv_3x3") <= 1
 
-    found = list(CELLS.likeliest(CELL, seed="", feasible=small))
+    found = list(CELLS.likeliest(CELL, feasible=small))
     assert len(found) == 2**6 + 6 * 2**5
-    assert next(CELLS.likeliest(CELL, seed="", feasible=lambda arch: False), None) is None
+    assert next(CELLS.likeliest(CELL, feasible=lambda arch: False), None) is None
 
 
 def test_draws_follow_the_likelihood() -> None:
@@ -89,6 +89,9 @@ def test_sizes_are_drawn_and_operations_chosen() -> None:
     values = [BLOCKS.of(SIZED, arch) for arch in found]
     assert values == sorted(values, reverse=True)
     assert {arch.stages[0].dim for arch in found} == {8, 16}
+    table = candidates(SIZED, BLOCKS)
+    assert list(table) == list(BLOCKS.logits)
+    assert [text.partition("(")[0] for text in table["stages.0.blocks.1.0"]] == ["Skip", "MLP", "MLP"]
 
 
 def test_options_that_differ_in_sizes_alone_are_one_candidate() -> None:

@@ -115,7 +115,7 @@ def test_the_search_network_mixes_by_what_is_believed() -> None:
     with torch.no_grad():
         for e, alpha in enumerate(pair.alpha.values()):
             alpha.copy_(50.0 * torch.eye(3)[e % 3])
-    arch = next(pair.believed().likeliest(CELL, seed="", feasible=lambda arch: True))
+    arch = next(pair.believed().likeliest(CELL, feasible=lambda arch: True))
     assert the_cell(arch).edges == SMALL_KINDS * 2
     images = torch.randn(3, 1, 4, 4)
     for mixed, alone in zip(pair.searching(images)[1], pair.evaluating(images, arch)[1], strict=True):
@@ -152,7 +152,7 @@ def test_weights_of_the_evaluation_network_outlast_a_change_of_architecture(tmp_
     torch.manual_seed(0)
     before = {name: one.clone() for name, one in Pair(CELL, SETTINGS).evaluation.network.named_parameters()}
     pair, _ = searched(tmp_path, cyclic=dataclasses.replace(SETTINGS, explore=0.0, cycles=1))
-    arch = next(pair.believed().likeliest(CELL, seed="", feasible=lambda arch: True))
+    arch = next(pair.believed().likeliest(CELL, feasible=lambda arch: True))
     for name, one in pair.evaluation.network.named_parameters():
         edge = name.split(".edges.")[-1].split(".")[0] if ".edges." in name else ""
         used = not edge or the_cell(arch).edges[int(edge)] == "nor_conv_3x3"

@@ -15,7 +15,8 @@ class ConvStem:
     """A convolutional stem: `layers` 3x3 convolutions of `stride` 2 or 1, each twice as wide as the one before.
 
     The last one has the width of the embedding; the activation stands between them and, with `act_last`, after the last.
-    `image` is (height, width) in pixels; one integer stands for a square; any size will do. There are no extra tokens and no positions.
+    `image` is (height, width) in pixels; one integer stands for a square; any size will do. There are no extra tokens and
+    no positions.
     """
 
     tokens: ClassVar[tuple[str, ...]] = ()

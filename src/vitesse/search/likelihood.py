@@ -9,15 +9,17 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from vitesse.arch import Backbone, Options, largest, picks, resolve
 from vitesse.search.candidate import Candidate, Feasible, Proposals
+from vitesse.search.draw import draw
+from vitesse.search.genome import genes
 
 # For each slot, a choice between operations, the logit of each candidate; a slot is named by its path, or by its key.
 Logits = Mapping[str, Sequence[float]]
-EXPANDED = 3000  # beginnings of networks that are looked at for one drawing of sizes
-DRAWINGS = 20  # drawings of sizes for each network that is asked for
+EXPANDED = 3000  # beginnings of networks that are looked at for one set of sizes
 
 
 def key_of(path: str, *, repeat: bool) -> str:
@@ -71,8 +73,10 @@ class Likelihood:
 
         return resolve(space, pick)
 
-    def likeliest(self, space: Backbone, *, seed: str, feasible: Feasible) -> Iterator[Backbone]:
-        """The feasible networks of one drawing of sizes (by `seed`), the likeliest first (a best-first search).
+    def likeliest(
+        self, space: Backbone, *, feasible: Feasible, sizes: Mapping[str, Any] = MappingProxyType({})
+    ) -> Iterator[Backbone]:
+        """The feasible networks with these `sizes` (by path; else the smallest), the likeliest first (a best-first search).
 
         Beginnings that even their smallest completion makes infeasible are not followed, and no more than `EXPANDED` are.
         """
@@ -82,7 +86,7 @@ class Likelihood:
             if not waiting:
                 return
             behind, _, decided = heapq.heappop(waiting)
-            arch, opened = self._completed(space, decided, seed)
+            arch, opened = self._completed(space, decided, sizes)
             if opened is None and feasible(arch):
                 yield arch
             if opened is None or not feasible(arch):
@@ -94,15 +98,17 @@ class Likelihood:
                 heapq.heappush(waiting, (behind + lost, next(order), {**decided, key: option}))
 
     def _completed(
-        self, space: Backbone, decided: Mapping[str, Any], seed: str
+        self, space: Backbone, decided: Mapping[str, Any], sizes: Mapping[str, Any]
     ) -> tuple[Backbone, tuple[str, Options] | None]:
         """The network with these decisions and else the smallest, and its first slot that is not decided."""
         opened: list[tuple[str, Options]] = []
 
         def pick(path: str, choice: Options) -> Any:
             key = self._key(path)
-            if key not in self.logits:
-                return random.Random(f"{seed}/{path}").choice(choice.options)
+            if (
+                key not in self.logits
+            ):  # an operation may have a field of a name that another one has with other options
+                return sizes[path] if sizes.get(path) in choice.options else choice.ordered[0]
             if key in decided:
                 return decided[key]
             opened.append((key, choice))
@@ -119,8 +125,8 @@ class Likelihood:
 class Likeliest:
     """`population` networks each generation, in the order of their likelihood.
 
-    Where the space leaves sizes open, too, each network has sizes of its own drawing, and the likeliest operations for
-    them that are within the limits.
+    Where the space leaves sizes open, too, those of each network are of a random one within the limits, and its operations
+    the likeliest for them.
     """
 
     likelihood: Likelihood
@@ -137,32 +143,29 @@ class Likeliest:
     ) -> Proposals:
         """The next likeliest that are feasible and were never tried before."""
         seen = {candidate.arch for candidate in history}
-        found: list[Backbone] = []
         if not has_sizes(space, self.likelihood):
-            fresh = (arch for arch in self.likelihood.likeliest(space, seed="", feasible=feasible) if arch not in seen)
+            fresh = (arch for arch in self.likelihood.likeliest(space, feasible=feasible) if arch not in seen)
             return [(arch, "likely") for arch in itertools.islice(fresh, self.population)]
-        for _ in range(DRAWINGS * self.population):
-            ways = self.likelihood.likeliest(space, seed=str(rng.random()), feasible=feasible)
+        found: list[Backbone] = []
+        for drawn in draw(space, self.population, rng=rng, feasible=feasible, seen=seen):
+            ways = self.likelihood.likeliest(space, feasible=feasible, sizes=picks(space, drawn))
             arch = next((arch for arch in ways if arch not in seen), None)
             if arch is not None:
                 seen.add(arch)
                 found.append(arch)
-            if len(found) == self.population:
-                break
         found.sort(key=lambda arch: -self.likelihood.of(space, arch))
         return [(arch, "likely") for arch in found]
 
 
+def candidates(space: Backbone, likelihood: Likelihood) -> dict[str, tuple[str, ...]]:
+    """What each choice between operations leaves open, in words, by its key; options that differ in sizes alone once."""
+    table = {key_of(path, repeat=likelihood.repeat): options for path, options in genes(space).items()}
+    return {key: tuple(map(str, dict.fromkeys(map(largest, table[key])))) for key in likelihood.logits}
+
+
 def has_sizes(space: Backbone, likelihood: Likelihood) -> bool:
     """Whether a network of the space is more than its operations."""
-    paths: list[str] = []
-
-    def note(path: str, choice: Options) -> Any:
-        paths.append(key_of(path, repeat=likelihood.repeat))
-        return choice.ordered[-1]
-
-    resolve(space, note)
-    return any(path not in likelihood.logits for path in paths)
+    return any(key_of(path, repeat=likelihood.repeat) not in likelihood.logits for path in genes(space))
 
 
 def _log_shares(logits: Sequence[float]) -> list[float]:

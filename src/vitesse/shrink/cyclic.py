@@ -15,14 +15,14 @@ from vitesse.data.replay import Stream, permutation
 from vitesse.errors import UsageError, VitesseError
 from vitesse.runs.files import read_json, write_json
 from vitesse.search.feasible import within
-from vitesse.search.likelihood import Likelihood
+from vitesse.search.likelihood import Likelihood, candidates
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.job import Job
 from vitesse.shrink.scoring import calibration
 from vitesse.shrink.teacher import teaching_of
 from vitesse.supernet import Supernet
 from vitesse.tasks.classification import accuracy
-from vitesse.tasks.cyclic.loop import Beliefs, CyclicTask, certainty, learn
+from vitesse.tasks.cyclic.loop import CyclicTask, certainty, learn
 from vitesse.tasks.cyclic.pair import Pair
 from vitesse.train.loop import Progress
 
@@ -70,13 +70,14 @@ def train_cyclic(
         kept, beliefs = learn(pair, settings, task=task, checkpoint=job.path("checkpoints/supernet.pt"), watch=watch)
     kept.network.preprocess, kept.network.class_names = job.parts.preprocess, job.parts.classes
     if job.main:
-        write_json(job.path(BELIEFS), {"repeat": cyclic.repeat, "beliefs": beliefs})
+        options = candidates(space, pair.believed())
+        write_json(job.path(BELIEFS), {"repeat": cyclic.repeat, "candidates": options, "beliefs": beliefs})
     told = {"space_size": f"{size(space):.3g}", "cycles": len(beliefs), "certainty": certainty(pair.believed())}
     return kept, told
 
 
-def beliefs_in(file: Path) -> tuple[Beliefs, bool]:
-    """What a cyclic search believed after each cycle, and whether its blocks repeat one decision.
+def believed_in(file: Path) -> Likelihood:
+    """The distribution over networks that a cyclic search came to.
 
     UsageError where there is no such file, VitesseError where it is damaged.
     """
@@ -87,20 +88,9 @@ def beliefs_in(file: Path) -> tuple[Beliefs, bool]:
         )
     try:
         data = read_json(file)
-        beliefs = data["beliefs"]
-        _likelihood(beliefs, bool(data["repeat"]))
-        return beliefs, bool(data["repeat"])
+        logits = {str(key): tuple(map(float, one)) for key, one in data["beliefs"][-1]["logits"].items()}
+        return Likelihood(logits=logits, repeat=bool(data["repeat"]))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise VitesseError(
             f"{file} does not say what a cyclic search believed ({type(error).__name__}: {error}). Train the supernet again."
         ) from error
-
-
-def believed_in(file: Path) -> Likelihood:
-    """The distribution over networks that a cyclic search came to; errors as `beliefs_in`."""
-    return _likelihood(*beliefs_in(file))
-
-
-def _likelihood(beliefs: Beliefs, repeat: bool) -> Likelihood:
-    logits = {str(key): tuple(map(float, one)) for key, one in beliefs[-1]["logits"].items()}
-    return Likelihood(logits=logits, repeat=repeat)

@@ -25,7 +25,7 @@ from vitesse.train.loop import schedule
 from vitesse.train.processes import Accelerator, autocast, average_gradients
 from vitesse.train.settings import TrainSettings
 
-SIZES = 16  # networks of one cycle where sizes are open: one set of operations for each drawing of sizes
+SIZES = 16  # networks of one cycle where sizes are open, each with the likeliest operations for its own
 DRAWS = 20  # of a network by what is believed, until one is feasible
 TERMS = ("search", "evaluation", "interaction", "penalty")
 
@@ -184,7 +184,7 @@ class Learning:
 
 
 def likeliest(pair: Pair, *, feasible: Feasible, rng: random.Random) -> list[Backbone]:
-    """The feasible network that the pair believes in most; where sizes are open, one for each of some drawings of them."""
+    """The feasible network that the pair believes in most; where sizes are open, one for each of some sets of them."""
     space, believed = pair.evaluation.space, pair.believed()
     strategy = Likeliest(likelihood=believed, population=SIZES if has_sizes(space, believed) else 1)
     found = strategy.propose(space, (), generation=0, rng=rng, feasible=feasible)
