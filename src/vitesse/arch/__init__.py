@@ -47,6 +47,7 @@ from vitesse.arch.shifted_window import ShiftedWindowAttention as ShiftedWindowA
 from vitesse.arch.skip import Skip as Skip
 from vitesse.arch.space import contains as contains
 from vitesse.arch.space import cross as cross
+from vitesse.arch.space import ends as ends
 from vitesse.arch.space import largest as largest
 from vitesse.arch.space import mutate as mutate
 from vitesse.arch.space import picks as picks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -89,6 +90,8 @@ def _require(missing: list[str]) -> None:
         raise VitesseError(f"A slice holds only what the bigger network has, but that lacks {', '.join(missing[:5])}.")
 
 
+# A space has few different tensors; a training asks for thousands of networks made of them.
+@lru_cache(maxsize=65536)
 def cut(big: Shape, small: Shape, *, name: str = "tensor") -> Cut | None:
     """Where one parameter lies in a bigger one; None where it is the whole."""
     factors = [axis for dimension in big for axis in dimension]
