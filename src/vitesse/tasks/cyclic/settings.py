@@ -12,7 +12,8 @@ Phase = Literal["pretrain", "warmup", "joint"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CyclicSettings:
-    """The cyclic search (CDARTS, TPAMI 2023). How long, at which rate and in which batches is the supernet's `train`.
+    """The cyclic search (CDARTS, TPAMI 2023). How long, at which rate and in which batches is the supernet's `train`, whose
+    `evaluate_every` counts cycles.
 
     cycles: how often what the search network believes becomes the architecture of the evaluation network. pretrain: the
     share of all steps in which the search network learns alone. warmup: the share of each cycle in which the evaluation
