@@ -125,7 +125,7 @@ class Learning:
         """
         stepped = [one for name in names for one in self._parameters(name)]
         everything = self.cyclic.clip_over == "all"
-        for one in stepped:
+        for one in stepped if everything else self.pair.parameters():
             one.grad = None
         with autocast(self.settings.precision, self.accelerator):
             value = loss()
