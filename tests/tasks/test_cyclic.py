@@ -101,11 +101,10 @@ def test_the_penalty_is_that_of_operations_without_weights_and_falls() -> None:
     with torch.no_grad():
         for alpha in pair.alpha.values():
             alpha.copy_(torch.tensor([-0.5, 0.25, 7.0]))  # the convolution's is not penalized
-    plan = Plan(dataclasses.replace(SETTINGS, penalty=15.0, penalty_until=0.5), 100)
+    plan = Plan(dataclasses.replace(SETTINGS, penalty=15.0, penalty_until=0.5, cycles=8), 100)
     penalized = pair.penalized().detach().item()
-    assert plan.penalty(plan.pretrain) * penalized == pytest.approx(15 * 6 * 0.75)
-    assert plan.penalty(plan.pretrain + 20) == pytest.approx(7.5)
-    assert plan.penalty(plan.pretrain + 40) == plan.penalty(99) == 0
+    assert plan.penalty(0) * penalized == pytest.approx(15 * 6 * 0.75)
+    assert [plan.penalty(cycle) for cycle in (1, 2, 4, 7)] == pytest.approx([11.25, 7.5, 0, 0])
 
 
 def test_the_search_network_mixes_by_what_is_believed() -> None:

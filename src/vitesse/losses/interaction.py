@@ -1,4 +1,4 @@
-"""What pulls the two networks of a cyclic search towards each other (CDARTS, TPAMI 2023, "introspective distillation")."""
+"""How far the logits of two networks are from each other, and how strongly scores are held back (CDARTS, arXiv 2006.10724)."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ from torch import Tensor
 from torch.nn import functional
 
 Distance = Literal["kl", "cosine", "mse", "smooth_l1"]
+Reduction = Literal["batchmean", "mean"]
 
 
 def interaction(
     logits: Tensor,
     other: Tensor,
     *,
-    distance: Distance = "smooth_l1",
+    distance: Distance = "kl",
     temperature: float = 2.0,
-    reduction: Literal["batchmean", "mean"] = "batchmean",
+    reduction: Reduction = "batchmean",
 ) -> Tensor:
-    """The distance of logits (B, classes) from another network's, times temperature^2; gradients flow into both.
+    """The distance from logits (B, classes) to another network's, times temperature^2. Gradients flow into both.
 
-    Only "kl" softens by the temperature; the published code multiplies all four by its square. `reduction` of "kl":
-    "batchmean" is the divergence of an image; "mean" divides it by the classes too, as the published code does, so that it
-    nearly vanishes where there are many.
+    kl: divergence of softened distributions; its mean over images, or with reduction "mean", as published, over all
+    numbers, which is so many times less as there are classes. The others compare logits as they are, and are multiplied all
+    the same, as published: cosine is the negative mean similarity, mse and smooth_l1 are means over all numbers.
     """
-    logits, other = logits.float(), other.float()
+    one, two = logits.float(), other.float()
     if distance == "kl":
-        student, teacher = (functional.log_softmax(x / temperature, -1) for x in (logits, other))
-        found = functional.kl_div(student, teacher, log_target=True, reduction="batchmean")
-        found = found / logits.shape[-1] if reduction == "mean" else found
+        soft, target = (functional.log_softmax(side / temperature, 1) for side in (one, two))
+        each = functional.kl_div(soft, target, log_target=True, reduction="none")  # (B, classes)
+        found = each.mean() if reduction == "mean" else each.sum(1).mean()
     elif distance == "cosine":
-        found = -functional.cosine_similarity(logits, other, dim=-1).mean()
+        found = -functional.cosine_similarity(one, two, dim=1, eps=1e-6).mean()
     elif distance == "mse":
-        found = functional.mse_loss(logits, other)
+        found = functional.mse_loss(one, two)
     else:
-        found = functional.smooth_l1_loss(logits, other)
+        found = functional.smooth_l1_loss(one, two)
     return found * temperature**2
+
+
+def penalty_weight(cycle: int, *, first: int, cycles: int, share: float, initial: float = 5.0) -> float:
+    """The weight of the penalty on scores in a cycle: `initial` in the `first`, falling linearly to 0 over a `share` of those
+    that follow it up to `cycles`.
+    """
+    passed = (cycle - first) / ((cycles - first) * share)
+    return max(0.0, initial * (1 - passed))

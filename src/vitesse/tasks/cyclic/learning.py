@@ -102,7 +102,7 @@ class Learning:
             said, heard.detach() if cyclic.detach else heard,
             distance=cyclic.distance, temperature=cyclic.temperature, reduction=cyclic.reduction,
         )  # fmt: skip
-        penalty = self.plan.penalty(number) * pair.penalized()
+        penalty = self.plan.penalty(self.plan.moment(number).cycle) * pair.penalized()
         self.terms["interaction"], self.terms["penalty"] = pull.detach(), penalty.detach()
         return (first + second) / cyclic.weight + cyclic.weight * pull + penalty
 

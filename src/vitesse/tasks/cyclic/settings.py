@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from vitesse.losses.interaction import Distance
+from vitesse.losses.interaction import Distance, Reduction, penalty_weight
 
 Phase = Literal["pretrain", "warmup", "joint"]
 
@@ -20,7 +20,7 @@ class CyclicSettings:
     network does. explore: the share of the evaluation network's steps in which it runs a network drawn from what is
     believed instead of the likeliest, so that more of its weights learn; 0 as published.
     alpha_lr: the rate of the architecture parameters (Adam, betas 0.5 and 0.999). penalty: of those of operations
-    without parameters, times the sum of their sizes; it falls to 0 at the share `penalty_until` of the steps after pretrain.
+    without parameters, times the sum of their sizes; it falls from cycle to cycle, to 0 at the share `penalty_until` of them.
     repeat: whether all blocks take one decision, as in a network of equal cells.
     weight: of the interaction against the two networks' own losses, which are divided by it. distance, temperature,
     reduction: of the interaction (`losses.interaction`). ensemble: whether the three answers of a network are compared
@@ -42,7 +42,7 @@ class CyclicSettings:
     weight: float = 1.0
     distance: Distance = "smooth_l1"
     temperature: float = 2.0
-    reduction: Literal["batchmean", "mean"] = "batchmean"
+    reduction: Reduction = "batchmean"
     ensemble: Literal["concat", "sum"] = "concat"
     embedding: tuple[int, int] = (128, 768)
     fixed_heads: bool = False
@@ -108,7 +108,8 @@ class Plan:
         warm = first + int(self.settings.warmup * (end - first))
         return Moment("warmup" if step < warm else "joint", cycle, begins=step == first)
 
-    def penalty(self, step: int) -> float:
-        """The coefficient of the penalty at a step: it falls linearly from the first cycle on."""
-        until = (self.steps - self.pretrain) * self.settings.penalty_until
-        return self.settings.penalty * max(0.0, 1 - (step - self.pretrain) / until)
+    def penalty(self, cycle: int) -> float:
+        """The coefficient of the penalty in a cycle."""
+        return penalty_weight(
+            cycle, first=0, cycles=self.cycles, share=self.settings.penalty_until, initial=self.settings.penalty
+        )
