@@ -145,25 +145,23 @@ def chance(table: truth.Rows, *, steps: int, seed: int) -> dict[str, float]:
     found = max(codes, key=lambda code: table[code]["search"])
     best = max(row["test"] for row in table.values())
     return {
-        "accuracy": table[found]["test"], "regret": best - table[found]["test"], "tau": float("nan"),
-        "convolutions": found.count("c"),
+        "accuracy": table[found]["test"], "regret": best - table[found]["test"], "convolutions": found.count("c"),
     }  # fmt: skip
 
 
-def mean_row(name: str, each: list[dict[str, float]], seconds: float) -> dict[str, Any]:
-    """Means over seeds, with the standard deviation of what counts."""
-    regrets = [one["regret"] for one in each]
-    taus = [one["tau"] for one in each]
+def mean_row(name: str, each: list[dict[str, float]], seconds: float | None) -> dict[str, Any]:
+    """Means over seeds, with the standard deviation of what counts; random search believes nothing and trains nothing."""
+    regrets, taus = [one["regret"] for one in each], [one["tau"] for one in each if "tau" in one]
     return {
         "way": name,
         "seeds": len(each),
         "regret": float(np.mean(regrets)),
-        "±": float(np.std(regrets, ddof=1)) if len(each) > 1 else 0.0,
+        "deviation": float(np.std(regrets)),
         "worst": max(regrets),
-        "tau": float(np.mean(taus)),
-        "± tau": float(np.std(taus, ddof=1)) if len(each) > 1 else 0.0,
+        "tau": float(np.mean(taus)) if taus else "–",
+        "deviation of tau": float(np.std(taus)) if taus else "–",
         "convolutions": float(np.mean([one["convolutions"] for one in each])),
-        "seconds": seconds,
+        "seconds": "–" if seconds is None else seconds,
     }
 
 
@@ -181,7 +179,7 @@ def main() -> None:
     details = {name: [judged(one, table) for one, _ in found] for name, found in beliefs.items()}
     details["random"] = [chance(table, steps=steps, seed=seed) for seed in range(seeds)]
     seconds = {name: float(np.mean([time for _, time in found])) for name, found in beliefs.items()}
-    rows = [mean_row(name, each, seconds.get(name, float("nan"))) for name, each in details.items()]
+    rows = [mean_row(name, each, seconds.get(name)) for name, each in details.items()]
     true = np.array([row["test"] for row in table.values()])
     params = [row["params"] for row in table.values()]
     show(

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
-import subprocess
-import sys
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState, PartialState
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, PatchEmbed, Skip, Stage
 from vitesse.data.part import Batch
@@ -211,28 +212,31 @@ def test_certainty_is_nothing_where_all_is_even_and_one_where_all_is_decided() -
     assert certainty(Likelihood(logits={"a": (100.0, 1.0), "b": (0.0, 0.0, 100.0)})) == pytest.approx(1)
 
 
+def one_of_two(rank: int, port: int, place: Path) -> None:
+    """A process that searches with another one, and writes down what it believes."""
+    known = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in known.items()}
+    for state in (AcceleratorState, PartialState):  # what was forked is that of a process alone
+        state._reset_state()
+    pair, beliefs = searched(place, TOKENS)
+    weights = {name: one.detach() for name, one in pair.named_parameters()}
+    torch.save({"beliefs": beliefs, "weights": weights, "world": processes().num_processes}, place / f"{rank}.pt")
+
+
+@pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)  # its threads hold no locks here
 def test_two_processes_believe_the_same(tmp_path: Path) -> None:
-    """Run as a script by torchrun: each process writes down what it believes."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        __file__,
-        str(tmp_path),
-    ]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    child = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert child.returncode == 0, child.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")  # what is imported already need not be imported twice more
+    children = [context.Process(target=one_of_two, args=(rank, port, tmp_path)) for rank in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    assert one["beliefs"] == two["beliefs"]
+    assert one["world"] == two["world"] == 2 and one["beliefs"] == two["beliefs"]
     assert all(torch.equal(one["weights"][name], two["weights"][name]) for name in one["weights"])
-
-
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    found, told = searched(place, TOKENS)
-    weights = {name: one.detach() for name, one in found.named_parameters()}
-    torch.save({"beliefs": told, "weights": weights}, place / f"{processes().process_index}.pt")
