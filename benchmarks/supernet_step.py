@@ -31,7 +31,7 @@ from vitesse.nets import Network
 from vitesse.ops.attention import SelfAttention
 from vitesse.ops.relative_position import RelativePositionTables
 from vitesse.supernet import Supernet, inherit
-from vitesse.weights.slice import cuts, take_all
+from vitesse.weights.slice import places, take_all
 from vitesse.zoo.autoformer import autoformer_tiny_space
 
 CLASSES = 1000
@@ -160,7 +160,7 @@ def shares(supernet: Supernet) -> list[Row]:
     """Where the supernet's time goes beside the network itself: nothing here depends on the images."""
     arch = middle(supernet.space)
     shapes, small = parameters(supernet.host), parameters(arch)
-    state, where = dict(supernet.network.named_parameters()), cuts(shapes, small)
+    state, where = dict(supernet.network.named_parameters()), places(shapes, small)
     taken, plain = take_all(state, where), Bare(inherit(supernet.network, arch))
     own = [nn.Parameter(torch.zeros_like(weight)) for weight in taken.values()]
     gradients = [torch.zeros_like(weight) for weight in own]
@@ -177,7 +177,7 @@ def shares(supernet: Supernet) -> list[Row]:
 
     calls: dict[str, Callable[[], object]] = {
         "list the parameters": lambda: dict(supernet.network.named_parameters()),
-        "find where slices lie (once an architecture)": lambda: cuts(shapes, parameters(arch)),
+        "find where slices lie (once an architecture)": lambda: places(shapes, parameters(arch)),
         "take the slices": lambda: take_all(state, where),
         "put them into the skeleton": lambda: functional_call(plain, named, ()),
         "gradients through the slices": through_slices,

@@ -17,7 +17,7 @@ from vitesse.arch import (
     Block,
     CascadedAttention,
     Down,
-    Operation,
+    NB201Cell,
     Stage,
     buffers,
     largest,
@@ -25,15 +25,17 @@ from vitesse.arch import (
     tensors,
 )
 from vitesse.arch.cascaded_attention import cascade_heads
-from vitesse.arch.choice import options
+from vitesse.arch.choice import Options, options
 from vitesse.arch.sharing import open_shares
 from vitesse.nets.build import drop_path_rates, skeleton
 from vitesse.nets.interface import initialize
 from vitesse.nets.layers import layers_by_depth
 from vitesse.nets.network import Lender, NetworkOfBlocks, make_block, make_down
 from vitesse.nets.statistics import fresh, gathering
+from vitesse.nets.tapped import Tapped
 from vitesse.nets.taps import looking
-from vitesse.weights.slice import Cut, cuts, slice_state, take_all
+from vitesse.weights.selection import selected
+from vitesse.weights.slice import Place, places, slice_state, take_all
 
 KEPT = 1024  # skeletons: as many as a training draws its subnets from
 
@@ -42,9 +44,9 @@ class Supernet(nn.Module):
     """`supernet(x, arch) -> logits`: the network of `arch` on slices of this one's weights.
 
     It holds no current subnet: each call says which. `network` is the plain network of `host`: of the largest of `space`,
-    with weights for every block that may be the first of a group, unless another is given that holds the space.
-    Gradients flow through the slices; a block that `arch` lacks gets none at all (None, not zero), so that no optimizer
-    moves it.
+    with weights for every block that may be the first of a group and for every candidate of a choice between operations,
+    unless another is given that holds the space. Gradients flow through the slices; a block that `arch` lacks and a
+    candidate that it does not select get none at all (None, not zero), so that no optimizer moves them.
 
     Running statistics of batch normalization are sliced as weights are, and training writes through the slices: they
     become a mixture of all subnets. `statistics` gathers a subnet's own, to be handed back in when it is evaluated.
@@ -57,13 +59,13 @@ class Supernet(nn.Module):
         self._shapes = tensors(self.host)
         self._counts = bool(buffers(self.host))
         for end in (largest(space), smallest(space)):
-            cuts(self._shapes, tensors(end))  # refuses a host that does not hold its space
+            self._places(end)  # refuses a host that does not hold its space
         depth = sum(stage.depth for stage in self.host.stages)
         # A block keeps the rate of its place in the host, however deep the subnet is (AutoFormer).
         self._rates = drop_path_rates(drop_path, depth)
         self.network = skeleton(self.host, drop_path=self._rates)
         initialize(self.network)
-        self._skeletons: OrderedDict[Backbone, tuple[NetworkOfBlocks, Mapping[str, Cut | None]]] = OrderedDict()
+        self._skeletons: OrderedDict[Backbone, tuple[NetworkOfBlocks, Mapping[str, Place]]] = OrderedDict()
         self._blocks: dict[tuple[object, ...], nn.Module] = {}
         self._downs: dict[tuple[int, Down, int, int], nn.Module] = {}
 
@@ -84,13 +86,23 @@ class Supernet(nn.Module):
             self._write_back(weights, where)
         return sliced
 
+    def tapped(self, x: Tensor, arch: Backbone) -> tuple[Tensor, list[Tensor]]:
+        """The logits of `arch` and its features (B, dim, rows, columns) at the end of every stage."""
+        plain, where = self._skeleton(arch)
+        weights = take_all(self._state(), where)
+        inner = {f"network.{name}": weight for name, weight in weights.items()}
+        found: tuple[Tensor, list[Tensor]] = functional_call(Tapped(plain), inner, (x,), strict=True)
+        if self.training:
+            self._write_back(weights, where)
+        return found
+
     @torch.no_grad()
-    def _write_back(self, weights: Mapping[str, Tensor], where: Mapping[str, Cut | None]) -> None:
+    def _write_back(self, weights: Mapping[str, Tensor], where: Mapping[str, Place]) -> None:
         """Put running statistics that were cut as copies, because their axis is a product, back where they came from."""
-        for name, buffer in self.network.named_buffers() if self._counts else ():
-            one = where.get(name)
-            if one is not None and len(one.factors) > 1:
-                part = one.part(buffer)
+        buffers = dict(self.network.named_buffers()) if self._counts else {}
+        for name, (held, cut) in where.items() if buffers else ():
+            if held in buffers and cut is not None and len(cut.factors) > 1:
+                part = cut.part(buffers[held])
                 part.copy_(weights[name].view(part.shape))
 
     @torch.no_grad()
@@ -126,10 +138,14 @@ class Supernet(nn.Module):
             state |= dict(self.network.named_buffers())
         return state
 
-    def _skeleton(self, arch: Backbone) -> tuple[NetworkOfBlocks, Mapping[str, Cut | None]]:
+    def _places(self, arch: Backbone) -> dict[str, Place]:
+        """Where the weights of `arch` lie in the host's; VitesseError for what is neither selected nor a slice."""
+        return places(self._shapes, tensors(arch), selection=selected(self.host, arch))
+
+    def _skeleton(self, arch: Backbone) -> tuple[NetworkOfBlocks, Mapping[str, Place]]:
         """The network of `arch` without weights, kept for the next time, and where its weights lie in the host's."""
         if arch not in self._skeletons:
-            where = cuts(self._shapes, tensors(arch))  # refuses what is no slice
+            where = self._places(arch)
             with torch.device("meta"):
                 plain = skeleton(arch, drop_path=self._rates_of(arch), block=self._block, down=self._down)
             self._skeletons[arch] = (plain.train(self.training), where)
@@ -179,13 +195,15 @@ class Supernet(nn.Module):
 def holding(space: Backbone) -> Backbone:
     """The network that holds every network of `space`: the largest, with a set of weights for each block that is the
     first of a group in any of them (where groups are of 2 or 3, for every block), and with room for every cascade.
+
+    Its choices between operations stay open, with the largest of each: it holds the weights of all.
     """
     big = largest(space)
     stages = []
     for stage, one in zip(big.stages, space.stages, strict=True):
         ways = ((size, depth) for depth in options(one.depth) for size in open_shares(one.share, depth))
         # Blocks that are all one group have no first but the stage's.
-        share = math.gcd(stage.depth, *(size for size, depth in ways if size < depth))
+        share = math.gcd(stage.depth, *(size for size, depth in ways if size < depth)) or 1
         stages.append(_with_room(replace(stage, share=share), one))
     return replace(big, stages=tuple(stages))
 
@@ -193,26 +211,33 @@ def holding(space: Backbone) -> Backbone:
 def _with_room(stage: Stage, space: Stage) -> Stage:
     """The largest stage, as wide as its cascades need: the fewest heads see the most channels each, the most have weights."""
     blocks = tuple(
-        Block(*(_room(branch, open_one) for branch, open_one in zip(block.branches, one.branches, strict=True)))
+        Block(*(_held(branch, open_one) for branch, open_one in zip(block.branches, one.branches, strict=True)))
         for block, one in zip(stage.blocks, space.blocks, strict=True)
     )
     heads = [cascade_heads((branch,)) for block in space.blocks for branch in block.branches]
     ways = [counts for counts in heads if counts]
     step = math.lcm(*(max(counts) for counts in ways))
     needed = max([stage.dim, *(max(counts) * -(-stage.dim // min(counts)) for counts in ways)])
-    return replace(stage, dim=step * -(-needed // step), block=blocks)
+    return replace(stage, dim=step * -(-needed // step), block=blocks, down=_held(stage.down, space.down))
 
 
-def _room(branch: Operation, space: Operation) -> Operation:
-    if not isinstance(branch, CascadedAttention) or not isinstance(space, CascadedAttention):
-        return branch
-    return replace(branch, heads=max(options(space.heads)), kernels=space.widest_kernels)
+def _held(value: Any, space: Any) -> Any:
+    """What the host has for a slot: the largest of each candidate, one that equals another once, with room for cascades."""
+    if isinstance(space, Options):
+        different = tuple(dict.fromkeys(_held(largest(option), option) for option in space.options))
+        return Options(different) if len(different) > 1 else different[0]
+    if isinstance(space, NB201Cell):
+        return space.held
+    if isinstance(value, CascadedAttention) and isinstance(space, CascadedAttention):
+        return replace(value, heads=max(options(space.heads)), kernels=space.widest_kernels)
+    return value
 
 
 def inherit(network: NetworkOfBlocks, arch: Backbone) -> NetworkOfBlocks:
-    """The network of `arch` as one of its own, its weights cut from `network`'s, on the same device, for the same images."""
+    """The network of `arch` as one of its own, its weights taken from `network`'s, on the same device, for the same images."""
     small = skeleton(arch).to(next(network.parameters()))
     small.preprocess, small.class_names = network.preprocess, network.class_names
-    weights = slice_state(network.state_dict(), tensors(network.arch), tensors(arch))
+    selection = selected(network.arch, arch)
+    weights = slice_state(network.state_dict(), tensors(network.arch), tensors(arch), selection=selection)
     small.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()})
     return small.train(network.training)

@@ -43,7 +43,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Block(), "Block.branches must be one operation or more"),
     (lambda: Block(STEM), "Block.branches must"),  # type: ignore[arg-type]
     (lambda: Stage(dim=0, depth=1, block=BLOCK), "Stage.dim must"),
-    (lambda: Stage(dim=8, depth=10**9, block=BLOCK), "Stage.depth must be an integer between 1 and 10000"),
+    (lambda: Stage(dim=8, depth=10**9, block=BLOCK), "Stage.depth must be an integer between 0 and 10000"),
     (lambda: Stage(dim=8, depth=3, block=(BLOCK,) * 2), "Stage.block must hold as many blocks as the depth, 3"),
     (lambda: Stage(dim=8, depth=Choice(2, 3), block=(BLOCK,) * 2), "Stage.block must hold .* 3"),
     (lambda: Stage(dim=8, depth=2, block=((), ())), "Stage.block must be a Block"),  # type: ignore[arg-type]

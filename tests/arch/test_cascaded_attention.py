@@ -24,7 +24,7 @@ from vitesse.arch import (
     smallest,
     to_json,
 )
-from vitesse.arch.sandwich import squeezed
+from vitesse.arch.convolution import squeezed
 
 CASCADE = CascadedAttention(heads=2, kernels=(3, 5), key_dim=3, window=2)
 

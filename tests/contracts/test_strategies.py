@@ -11,12 +11,16 @@ import pytest
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, PatchEmbed, Stage, contains, cost, smallest
 from vitesse.search import NSGA2, Candidate, Contraction, Evolution, RandomSearch, Strategy, read_candidates, search
+from vitesse.search.likelihood import Likeliest, Likelihood
 
 STRATEGIES: dict[str, Strategy] = {
     "random": RandomSearch(population=8),
     "evolution": Evolution(population=8, parents=4, mutants=3, crossovers=3),
     "nsga2": NSGA2(costs=("params", "macs"), population=8),
     "contraction": Contraction(population=8),
+    "likeliest": Likeliest(
+        population=8, likelihood=Likelihood(logits={f"stages.0.blocks.{b}.1.act": (0.1 * b, 0.4) for b in range(5)})
+    ),
 }
 SPACE = Backbone(
     stem=PatchEmbed(image=(16, 16), patch=(8, 8)),

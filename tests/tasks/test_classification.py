@@ -93,12 +93,11 @@ def test_sandwich(supernet: Supernet, batch: Batch) -> None:
         drawn.append(sample(SPACE, rng))
         return drawn[-1]
 
-    ends = (largest(SPACE), smallest(SPACE))
-    found = list(sandwich(ends, draw, Teaching(), seed=0)(supernet, batch, 5))
-    guide = supernet(batch.images, ends[0]).detach()
+    found = list(sandwich(SPACE, draw, Teaching(), seed=0)(supernet, batch, 5))
+    guide = supernet(batch.images, largest(SPACE)).detach()
     assert len(drawn) == 2
     expected = [cross_entropy(guide, batch.targets)]
-    expected += [distillation(supernet(batch.images, arch), guide) for arch in (ends[1], *drawn)]
+    expected += [distillation(supernet(batch.images, arch), guide) for arch in (smallest(SPACE), *drawn)]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
     found[1].backward()  # the guide is no pupil: the deepest block is not in the smallest network
@@ -109,8 +108,7 @@ def test_losses_come_one_by_one(supernet: Supernet, batch: Batch) -> None:
     """The next network runs only after the last loss was used: memory stays that of one pass."""
     runs = []
     supernet.register_forward_hook(lambda module, inputs, output: runs.append(inputs[1]))
-    ends = (largest(SPACE), smallest(SPACE))
-    iterator = iter(sandwich(ends, lambda rng: sample(SPACE, rng), Teaching(), seed=0)(supernet, batch, 0))
+    iterator = iter(sandwich(SPACE, lambda rng: sample(SPACE, rng), Teaching(), seed=0)(supernet, batch, 0))
     for expected in range(1, 5):
         next(iterator)
         assert len(runs) == expected

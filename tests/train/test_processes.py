@@ -46,7 +46,7 @@ def draw(rng):
 
 torch.manual_seed(0)
 supernet = Supernet(space)
-losses = sandwich((largest(space), smallest(space)), draw, Teaching(), seed=0)
+losses = sandwich(space, draw, Teaching(), seed=0)
 common = dict(batch=32, seed=0, augment=Augment(), mix=Mix())
 seen = []
 

@@ -29,7 +29,7 @@ class Record:
 
     @property
     def config(self) -> dict[str, Any]:
-        beside = ("choices", "activation")
+        beside = ("choices", "activation", "arch_def")
         return {**self.facts["constructor"], **{name: self.facts[name] for name in beside if name in self.facts}}
 
 

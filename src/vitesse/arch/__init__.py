@@ -29,10 +29,11 @@ from vitesse.arch.codec import from_json as from_json
 from vitesse.arch.codec import space_from_json as space_from_json
 from vitesse.arch.codec import to_data as to_data
 from vitesse.arch.codec import to_json as to_json
-from vitesse.arch.convolution import ConvStem as ConvStem
+from vitesse.arch.conv_stem import ConvStem as ConvStem
 from vitesse.arch.convolution import Downsample as Downsample
 from vitesse.arch.convolution import LocalConv as LocalConv
 from vitesse.arch.convolution import MBConv as MBConv
+from vitesse.arch.convolution import PlainConv as PlainConv
 from vitesse.arch.cost import Cost as Cost
 from vitesse.arch.cost import cost as cost
 from vitesse.arch.head import Head as Head
@@ -40,6 +41,9 @@ from vitesse.arch.mixing import HeadMix as HeadMix
 from vitesse.arch.mixing import LocalMix as LocalMix
 from vitesse.arch.mixing import LocalTransform as LocalTransform
 from vitesse.arch.mlp import MLP as MLP
+from vitesse.arch.nb201 import NB201Cell as NB201Cell
+from vitesse.arch.nb201 import NormAct as NormAct
+from vitesse.arch.nb201 import ResidualDownsample as ResidualDownsample
 from vitesse.arch.operation import BatchNorm as BatchNorm
 from vitesse.arch.operation import Down as Down
 from vitesse.arch.operation import Grid as Grid
@@ -52,8 +56,10 @@ from vitesse.arch.position import RelativePosition as RelativePosition
 from vitesse.arch.sandwich import ConvMLP as ConvMLP
 from vitesse.arch.sandwich import SandwichDownsample as SandwichDownsample
 from vitesse.arch.shifted_window import ShiftedWindowAttention as ShiftedWindowAttention
+from vitesse.arch.skip import Skip as Skip
 from vitesse.arch.space import contains as contains
 from vitesse.arch.space import cross as cross
+from vitesse.arch.space import ends as ends
 from vitesse.arch.space import largest as largest
 from vitesse.arch.space import mutate as mutate
 from vitesse.arch.space import picks as picks

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any, NamedTuple
 
-from vitesse.arch.backbone import Backbone, Stage, require_closed
-from vitesse.arch.convolution import ConvStem
+from vitesse.arch.backbone import Backbone, Stage, require_sizes
+from vitesse.arch.choice import Options
+from vitesse.arch.conv_stem import ConvStem
 from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Operation, Table
 from vitesse.arch.patch_embed import PatchEmbed
@@ -43,22 +45,54 @@ def parameters(arch: object) -> dict[str, Shape]:
 
 @parameters.register
 def _(arch: Backbone) -> dict[str, Shape]:
-    require_closed(arch, "parameters")
-    streams = [_stream(s, stage) for s, stage in enumerate(arch.stages)]
+    require_sizes(arch, "parameters")
+    streams = [stream_of(s, stage) for s, stage in enumerate(arch.stages)]
     table = part_parameters("stem", arch.stem, arch.stages[0].dim, streams[0])
     for s, stage in enumerate(arch.stages):
-        if stage.down is not None:
+        for prefix, down in _downs(s, stage):
             widths = arch.stages[s - 1].dim, stage.dim
-            table |= down_parameters(f"stages.{s}.down", stage.down, widths, (streams[s - 1], streams[s]))
-        for b, block in enumerate(stage.blocks):
-            leader = stage.leader(b)
-            for k, operation in enumerate(block.branches):
-                # The axes of a block that shares weights are those of its leader: what is its own is cut along with them.
-                table |= branch_parameters(
-                    f"stages.{s}.blocks.{b}.{k}", operation, stage.dim, streams[s],
-                    axes=f"stages.{s}.blocks.{leader}.{k}", own=None if leader == b else stage.own,
-                )  # fmt: skip
+            table |= down_parameters(prefix, down, widths, (streams[s - 1], streams[s]))
+        for place in _branches(s, stage):
+            table |= branch_parameters(
+                place.prefix, place.operation, stage.dim, streams[s], axes=place.axes, own=place.own
+            )
     return table | part_parameters("head", arch.head, arch.stages[-1].dim, streams[-1])
+
+
+class _Branch(NamedTuple):
+    """A branch's operation: its prefix, that of its axes, and what it has for itself where it uses another one's weights.
+
+    The axes of a block that shares weights are those of its leader: what is its own is cut along with them.
+    """
+
+    prefix: str
+    axes: str
+    operation: Operation
+    own: tuple[str, ...] | None
+
+
+def _branches(number: int, stage: Stage) -> Iterator[_Branch]:
+    """All branches of a stage, in order; of one that is open each candidate."""
+    for b, block in enumerate(stage.blocks):
+        leader = stage.leader(b)
+        for k, slot in enumerate(block.branches):
+            lent = candidates(f"stages.{number}.blocks.{leader}.{k}", slot)
+            for (prefix, operation), (axes, _) in zip(
+                candidates(f"stages.{number}.blocks.{b}.{k}", slot), lent, strict=True
+            ):
+                yield _Branch(prefix, axes, operation, None if leader == b else stage.own)
+
+
+def _downs(number: int, stage: Stage) -> list[tuple[str, Down]]:
+    """What may lead into a stage, by prefix."""
+    return [] if stage.down is None else candidates(f"stages.{number}.down", stage.down)
+
+
+def candidates(prefix: str, slot: Any) -> list[tuple[str, Any]]:
+    """What a slot of a network holds, by prefix: an operation, or each one that a choice leaves open."""
+    if isinstance(slot, Options):
+        return [(f"{prefix}.{i}", option) for i, option in enumerate(slot.options)]
+    return [(prefix, slot)]
 
 
 @singledispatch
@@ -69,22 +103,19 @@ def buffers(arch: object) -> dict[str, Shape]:
 
 @buffers.register
 def _(arch: Backbone) -> dict[str, Shape]:
-    require_closed(arch, "buffers")
+    require_sizes(arch, "buffers")
     first, last = arch.stages[0], arch.stages[-1]
-    streams = [_stream(s, stage) for s, stage in enumerate(arch.stages)]
+    streams = [stream_of(s, stage) for s, stage in enumerate(arch.stages)]
     table = shapes("stem", arch.stem.buffers(), arch.stem.sizes(first.dim), {"embed": streams[0]})
     for s, stage in enumerate(arch.stages):
-        if stage.down is not None:
-            sizes = stage.down.sizes(arch.stages[s - 1].dim, stage.dim)
+        for prefix, down in _downs(s, stage):
             both = {"previous": streams[s - 1], "embed": streams[s]}
-            table |= shapes(f"stages.{s}.down", stage.down.buffers(), sizes, both)
-        for b, block in enumerate(stage.blocks):
-            leader = stage.leader(b)
-            for k, operation in enumerate(block.branches):
-                sizes, axes = operation.sizes(stage.dim), f"stages.{s}.blocks.{leader}.{k}"
-                for name, shape in operation.buffers().items():
-                    if leader == b or _is_own(operation, f"op.{name}", stage.own):
-                        table[f"stages.{s}.blocks.{b}.{k}.op.{name}"] = _shape(shape, sizes, _within(streams[s]), axes)
+            table |= shapes(prefix, down.buffers(), down.sizes(arch.stages[s - 1].dim, stage.dim), both)
+        for prefix, axes, operation, own in _branches(s, stage):
+            sizes = operation.sizes(stage.dim)
+            for name, shape in operation.buffers().items():
+                if own is None or _is_own(operation, f"op.{name}", own):
+                    table[f"{prefix}.op.{name}"] = _shape(shape, sizes, _within(streams[s]), axes)
     return table | shapes("head", arch.head.buffers(), arch.head.sizes(last.dim), {"embed": streams[-1]})
 
 
@@ -135,7 +166,7 @@ def part_parameters(prefix: str, value: PatchEmbed | ConvStem | Head, embed: int
     return shapes(prefix, value.axes(), value.sizes(embed), {"embed": stream})
 
 
-def _stream(number: int, stage: Stage) -> Stream:
+def stream_of(number: int, stage: Stage) -> Stream:
     """The axes of a stage's stream: one, or groups of channels, of which each is cut and reordered like the others."""
     name = f"stages.{number}"
     if stage.channel_groups == 1:

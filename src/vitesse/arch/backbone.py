@@ -10,7 +10,7 @@ from typing import Literal
 
 from vitesse.arch.cascaded_attention import cascade_heads
 from vitesse.arch.choice import QUIET, SHRINKS, every, has_choice, instances, options, require
-from vitesse.arch.convolution import ConvStem
+from vitesse.arch.conv_stem import ConvStem
 from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Grid, Operation
 from vitesse.arch.patch_embed import PatchEmbed
@@ -41,7 +41,7 @@ class Stage:
 
     `block` is the one that all repeat, or a tuple with one for each position. In a space the tuple is as long as the
     greatest depth, and a single block with choices is decided anew at each position. `down` reduces the map before the
-    first block; every stage but the first has one.
+    first block; every stage but the first has one. A stage of depth 0 is what leads into it alone, the first the stem.
 
     Each `share` consecutive blocks ("all": all of them) use one set of weights (weight multiplexing, MiniViT, CVPR 2022);
     they must be equal, and their decisions in a space are one. `own` says what each still has for itself: its "norm"
@@ -55,7 +55,7 @@ class Stage:
 
     dim: int
     depth: int
-    block: Block | tuple[Block, ...]
+    block: Block | tuple[Block, ...] = ()
     down: Down | None = field(default=None, metadata=QUIET)
     share: int | Literal["all"] = field(default=1, metadata=QUIET | SHRINKS)
     own: tuple[Literal["norm", "position"], ...] = field(default=("norm", "position"), metadata=QUIET)
@@ -65,7 +65,7 @@ class Stage:
         require(
             self,
             dim=(every(self.dim, int, 1), "must be an integer of at least 1"),
-            depth=(every(self.depth, int, 1, DEEPEST), f"must be an integer between 1 and {DEEPEST}"),
+            depth=(every(self.depth, int, 0, DEEPEST), f"must be an integer between 0 and {DEEPEST}"),
         )
         listed = isinstance(self.block, (tuple, list))
         blocks: tuple[Block, ...] = tuple(self.block) if listed else (self.block,)  # type: ignore[arg-type, assignment]
@@ -78,8 +78,10 @@ class Stage:
                 "must be a way into the stage, such as Downsample(), or None",
             ),
         )
-        if listed:
-            longest = max(options(self.depth))
+        longest = max(options(self.depth))
+        if longest == 0:
+            object.__setattr__(self, "block", ())  # one form for one network
+        elif listed:
             require(self, block=(len(blocks) == longest, f"must hold as many blocks as the depth, {longest}"))
             # One form for one network: blocks that are all alike are written once, unless each is still to be decided.
             alike = len(set(blocks)) == 1 and not has_choice(blocks[0])
@@ -212,8 +214,9 @@ class Backbone:
 
     @property
     def reductions(self) -> tuple[int, ...]:
-        """Pixels to a token in each stage, down the image."""
-        steps = [1 if stage.down is None else stage.down.stride for stage in self.stages]
+        """Pixels to a token in each stage, down the image; where it is open what leads into one, by the last that may."""
+        ways = [options(stage.down)[-1] for stage in self.stages]
+        steps = [1 if down is None else down.stride for down in ways]
         return tuple(self.stem.reduction[0] * step for step in accumulate(steps, mul))
 
 
@@ -221,3 +224,12 @@ def require_closed(value: object, what: str) -> None:
     """Raise ValueError for a space, which has no `what` (a word for the message) of its own."""
     if has_choice(value):
         raise ValueError(f"A space has no {what} of its own: choose an architecture first, sample(space, rng).")
+
+
+def require_sizes(arch: Backbone, what: str) -> None:
+    """Raise ValueError unless only choices between operations are open, of which a supernet's host holds each."""
+    for stage in arch.stages:
+        branches = (branch for block in dict.fromkeys(stage.blocks) for branch in block.branches)
+        closed = (option for slot in (stage.down, *branches) for option in options(slot))
+        require_closed((stage.dim, stage.depth, stage.share, *closed), what)
+    require_closed((arch.stem, arch.head), what)

@@ -12,16 +12,19 @@ from vitesse.arch.cascaded_attention import CascadedAttention
 from vitesse.arch.cell_network import Arch, AuxiliaryHead, CellNetwork, CellStage, CellStem
 from vitesse.arch.cells import Cell, Edge, Genotype
 from vitesse.arch.choice import Options
-from vitesse.arch.convolution import ConvStem, Downsample, LocalConv, MBConv
+from vitesse.arch.conv_stem import ConvStem
+from vitesse.arch.convolution import Downsample, LocalConv, MBConv, PlainConv
 from vitesse.arch.head import Head
 from vitesse.arch.mixing import HeadMix, LocalMix, LocalTransform
 from vitesse.arch.mlp import MLP
+from vitesse.arch.nb201 import NB201Cell, NormAct, ResidualDownsample
 from vitesse.arch.operation import BatchNorm, LayerNorm
 from vitesse.arch.patch_embed import PatchEmbed
 from vitesse.arch.patch_merging import PatchMerging
 from vitesse.arch.position import ImageRelativePosition, RelativePosition
 from vitesse.arch.sandwich import ConvMLP, SandwichDownsample
 from vitesse.arch.shifted_window import ShiftedWindowAttention
+from vitesse.arch.skip import Skip
 from vitesse.arch.window_attention import WindowAttention
 from vitesse.arch.window_position import ContinuousPosition, OffsetTable
 
@@ -32,8 +35,16 @@ KINDS = {
         *(AuxiliaryHead, Cell, CellNetwork, CellStage, CellStem, Edge, Genotype),
         *(Attention, Backbone, BatchNorm, Block, CascadedAttention, ContinuousPosition, ConvMLP, ConvStem, Downsample),
         *(Head, HeadMix, ImageRelativePosition, LayerNorm, LocalConv, LocalMix, LocalTransform, MBConv, MLP),
-        *(OffsetTable, PatchEmbed, PatchMerging, RelativePosition, SandwichDownsample, ShiftedWindowAttention, Stage),
-        WindowAttention,
+        *(
+            OffsetTable,
+            PatchEmbed,
+            PatchMerging,
+            PlainConv,
+            RelativePosition,
+            SandwichDownsample,
+            ShiftedWindowAttention,
+        ),
+        *(NB201Cell, NormAct, ResidualDownsample, Skip, Stage, WindowAttention),
     )
 }
 

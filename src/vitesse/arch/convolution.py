@@ -1,4 +1,4 @@
-"""Convolutional operations and parts as values: MBConv, the local convolution, the convolutional stem, downsampling.
+"""Convolutional operations as values, and what leads into a stage: MBConv, local convolution, downsampling, one convolution.
 
 Each convolution is followed by a batch normalization, whose running statistics are buffers with axes of their own.
 """
@@ -24,11 +24,42 @@ def statistics(name: str, out: str) -> Table:
     return {f"{name}.norm.{part}": axes for part, axes in parts.items()}
 
 
+def squeeze_excite(name: str, axis: str) -> Table:
+    """The parameters of a gate for each channel of an axis, which the means of all decide through fewer."""
+    few = f"{name}.hidden"
+    return {
+        f"{name}.reduce.weight": f"{few}, {axis}, 1, 1",
+        f"{name}.reduce.bias": few,
+        f"{name}.restore.weight": f"{axis}, {few}, 1, 1",
+        f"{name}.restore.bias": axis,
+    }
+
+
+def squeezed(hidden: int, *, least: float = 0.0) -> int:
+    """A quarter of a width, as the nearest multiple of 8, at least 8 and at least the share `least` of the quarter."""
+    near = max(8, int(hidden / 4 + 4) // 8 * 8)
+    return near + 8 if near < least * hidden / 4 else near
+
+
+def scaled(ratio: float, width: int) -> int:
+    """`ratio` times a width, rounded down, at least 1."""
+    # The nudge keeps exact widths exact where the ratio was itself computed as a quotient.
+    return max(int(width * ratio + 1e-6), 1)
+
+
+# Of a quarter the squeezed width is at least so much (MobileNetV3; Howard et al. 2019).
+LEAST = 0.9
+_FLAGS = ("expand", "squeeze", "act_last")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MBConv(Operation):
     """Inverted residual (Sandler et al. 2018): 1x1 to `ratio` times the width, depthwise, 1x1 back, then the addition.
 
-    The activation stands between the convolutions and once more after the addition (TinyViT, section 3.2).
+    The activation stands between the convolutions and, with `act_last`, once more after the addition (TinyViT, section
+    3.2). `squeeze`: before the last convolution each channel is gated by what the means of all say, through a quarter of
+    them (MobileNetV3, section 5.3). Without `expand` it is depthwise separable: the first convolution is not there, and the
+    ratio is 1.
     """
 
     map_only: ClassVar[bool] = True
@@ -36,39 +67,51 @@ class MBConv(Operation):
     ratio: float = 4.0
     kernel: int = 3
     act: Act = "gelu"
+    expand: bool = field(default=True, metadata=QUIET)
+    squeeze: bool = field(default=False, metadata=QUIET)
+    act_last: bool = field(default=True, metadata=QUIET)
 
     def __post_init__(self) -> None:
+        flags = {name: (among(getattr(self, name), True, False), "must be True or False") for name in _FLAGS}
         require(
             self,
             ratio=(every(self.ratio, (int, float), 0.01, 1000), "must be a number between 0.01 and 1000"),
             kernel=(odd(self.kernel), "must be an odd integer of at least 1"),
             act=(among(self.act, *ACTIVATIONS), "must be a known activation"),
+            **flags,
         )
         object.__setattr__(self, "ratio", one_ratio(self.ratio))
+        _require_separable(self)
 
     @property
-    def after(self) -> Act:
-        return self.act
+    def after(self) -> Act | None:
+        return self.act if self.act_last else None
 
     def hidden(self, embed: int) -> int:
         """The width of the depthwise convolution for an embedding of this width."""
-        return max(int(embed * self.ratio + 1e-6), 1)
+        return scaled(self.ratio, embed)
 
     def axes(self) -> Table:
-        return (
-            conv_norm("expand", "hidden, embed, 1, 1")
-            | conv_norm("depthwise", "hidden, 1, kernel, kernel")
-            | conv_norm("project", "embed, hidden, 1, 1")
-        )
+        # Without the first convolution the channels within are the stream's: what a slice keeps of them is one.
+        inside = "hidden" if self.expand else "embed"
+        table = conv_norm("expand", "hidden, embed, 1, 1") if self.expand else {}
+        table |= conv_norm("depthwise", f"{inside}, 1, kernel, kernel")
+        table |= squeeze_excite("squeeze", inside) if self.squeeze else {}
+        return table | conv_norm("project", f"embed, {inside}, 1, 1")
 
     def buffers(self) -> Table:
-        return statistics("expand", "hidden") | statistics("depthwise", "hidden") | statistics("project", "embed")
+        table = statistics("expand", "hidden") if self.expand else {}
+        return table | statistics("depthwise", "hidden" if self.expand else "embed") | statistics("project", "embed")
 
     def sizes(self, embed: int) -> dict[str, int]:
-        return {"embed": embed, "hidden": self.hidden(embed), "kernel": self.kernel}
+        hidden = self.hidden(embed)
+        few = {"squeeze.hidden": squeezed(hidden, least=LEAST)}
+        return {"embed": embed, "hidden": hidden, "kernel": self.kernel, **few}
 
     def macs(self, embed: int, grid: Grid) -> int:
-        return grid.tokens * self.hidden(embed) * (2 * embed + self.kernel**2)
+        sizes, convs = self.sizes(embed), 2 if self.expand else 1
+        gates = 2 * sizes["hidden"] * sizes["squeeze.hidden"] if self.squeeze else 0
+        return grid.tokens * sizes["hidden"] * (convs * embed + self.kernel**2) + gates
 
     def working_set(self, embed: int, grid: Grid) -> int:
         return grid.tokens * (embed + 2 * self.hidden(embed))
@@ -108,122 +151,106 @@ class LocalConv(Operation):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Downsample(Down):
-    """Halves the map on the way into a stage: 1x1 to the new width, depthwise 3x3 of stride 2, 1x1 (TinyViT, section 3.2).
+    """Reduces the map on the way into a stage: 1x1, depthwise with `stride`, 1x1 to the new width (TinyViT, section 3.2).
 
-    A side that is odd is rounded up. The activation stands between the convolutions.
+    Between the convolutions it is `ratio` times as wide as the stage before; where that is None, as wide as the new one. A
+    side that does not divide is rounded up. The activation stands between the convolutions, and `squeeze` is that of
+    `MBConv`: with both it is the first block of a stage of MobileNetV3. Without `expand` the first convolution is not there,
+    and the ratio is 1.
     """
 
-    stride: ClassVar[int] = 2
-
     act: Act = "gelu"
+    ratio: float | None = field(default=None, metadata=QUIET)
+    kernel: int = field(default=3, metadata=QUIET)
+    stride: int = field(default=2, metadata=QUIET)
+    expand: bool = field(default=True, metadata=QUIET)
+    squeeze: bool = field(default=False, metadata=QUIET)
 
     def __post_init__(self) -> None:
-        require(self, act=(among(self.act, *ACTIVATIONS), "must be a known activation"))
+        number = self.ratio is None or every(self.ratio, (int, float), 0.01, 1000)
+        require(
+            self,
+            act=(among(self.act, *ACTIVATIONS), "must be a known activation"),
+            ratio=(number, "must be a number between 0.01 and 1000, or None"),
+            kernel=(odd(self.kernel), "must be an odd integer of at least 1"),
+            stride=(
+                type(self.stride) is int and 1 <= self.stride <= 8,
+                "must be an integer between 1 and 8, no Choice",
+            ),
+            expand=(among(self.expand, True, False), "must be True or False"),
+            squeeze=(among(self.squeeze, True, False), "must be True or False"),
+        )
+        if self.ratio is not None:
+            object.__setattr__(self, "ratio", one_ratio(self.ratio))
+        _require_separable(self)
 
     def axes(self) -> Table:
-        return (
-            conv_norm("expand", "hidden, previous, 1, 1")
-            | conv_norm("depthwise", "hidden, 1, kernel, kernel")
-            | conv_norm("project", "embed, hidden, 1, 1")
-        )
+        inside = "hidden" if self.expand else "previous"
+        table = conv_norm("expand", "hidden, previous, 1, 1") if self.expand else {}
+        table |= conv_norm("depthwise", f"{inside}, 1, kernel, kernel")
+        table |= squeeze_excite("squeeze", inside) if self.squeeze else {}
+        return table | conv_norm("project", f"embed, {inside}, 1, 1")
 
     def buffers(self) -> Table:
-        return statistics("expand", "hidden") | statistics("depthwise", "hidden") | statistics("project", "embed")
+        table = statistics("expand", "hidden") if self.expand else {}
+        return table | statistics("depthwise", "hidden" if self.expand else "previous") | statistics("project", "embed")
 
     def sizes(self, previous: int, embed: int) -> dict[str, int]:
-        return {"previous": previous, "hidden": embed, "embed": embed, "kernel": 3}
+        hidden = embed if self.ratio is None else scaled(self.ratio, previous)
+        few = {"squeeze.hidden": squeezed(hidden, least=LEAST)}
+        return {"previous": previous, "hidden": hidden, "embed": embed, "kernel": self.kernel, **few}
 
     def macs(self, previous: int, embed: int, before: Grid) -> int:
-        return before.tokens * previous * embed + self.grid(before).tokens * embed * (9 + embed)
+        sizes = self.sizes(previous, embed)
+        hidden, after = sizes["hidden"], self.grid(before)
+        gates = 2 * hidden * sizes["squeeze.hidden"] if self.squeeze else 0
+        expanding = before.tokens * previous * hidden if self.expand else 0
+        return expanding + after.tokens * hidden * (self.kernel**2 + embed) + gates
 
     def working_set(self, previous: int, embed: int, before: Grid) -> int:
-        return before.tokens * 2 * embed
+        return before.tokens * 2 * self.sizes(previous, embed)["hidden"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConvStem:
-    """A convolutional stem: `layers` 3x3 convolutions of stride 2, each twice as wide as the one before.
+class PlainConv(Down):
+    """Another width on the way into a stage: one convolution with its activation; the map stays as it is."""
 
-    The last one has the width of the embedding; the activation stands between them. `image` is (height, width) in
-    pixels; one integer stands for a square; any size will do. There are no extra tokens and no positions.
-    """
+    stride = 1
 
-    tokens: ClassVar[tuple[str, ...]] = ()
-    first_conv: ClassVar[str] = "stem.convs.0.conv"
-
-    image: tuple[int, int] = (224, 224)
-    channels: int = 3
-    layers: int = 2
-    act: Act = "gelu"
+    kernel: int = 1
+    act: Act = "silu"
 
     def __post_init__(self) -> None:
-        image: Any = self.image
-        object.__setattr__(self, "image", (image, image) if isinstance(image, int) else tuple(image))
-        good = len(self.image) == 2 and all(every(side, int, 1) for side in self.image) and not has_choice(self.image)
         require(
             self,
-            image=(good, "must be one integer or (height, width), each at least 1, and no Choice"),
-            channels=(every(self.channels, int, 1), "must be an integer of at least 1"),
-            layers=(every(self.layers, int, 1, 8), "must be an integer between 1 and 8"),
+            kernel=(odd(self.kernel), "must be an odd integer of at least 1"),
             act=(among(self.act, *ACTIVATIONS), "must be a known activation"),
         )
 
-    @property
-    def reduction(self) -> tuple[int, int]:
-        """Pixels to a token, down and across."""
-        return (2**self.layers, 2**self.layers)
-
-    @property
-    def grid(self) -> Grid:
-        """The tokens that it makes."""
-        return self.grid_of(*self.image)
-
-    def grid_of(self, height: int, width: int) -> Grid:
-        """The tokens that it makes of an image of another size."""
-        return Grid(height, width).reduced(2**self.layers)  # rounding up at once or step by step is one
-
-    def widths(self, embed: int) -> list[int]:
-        """The output channels of each convolution, for an embedding of this width."""
-        return [max(embed // 2 ** (self.layers - 1 - i), 1) for i in range(self.layers)]
-
-    def _outs(self) -> list[str]:
-        return [f"{i}.hidden" for i in range(self.layers - 1)] + ["embed"]
-
     def axes(self) -> Table:
-        table: Table = {}
-        for i, (into, out) in enumerate(zip(["channels", *self._outs()], self._outs(), strict=False)):
-            table |= conv_norm(f"convs.{i}", f"{out}, {into}, kernel, kernel")
-        return table
+        return conv_norm("project", "embed, previous, kernel, kernel")
 
     def buffers(self) -> Table:
-        table: Table = {}
-        for i, out in enumerate(self._outs()):
-            table |= statistics(f"convs.{i}", out)
-        return table
+        return statistics("project", "embed")
 
-    def sizes(self, embed: int) -> dict[str, int]:
-        widths = dict(zip(self._outs(), self.widths(embed), strict=True))
-        return {**widths, "channels": self.channels, "kernel": 3}
+    def sizes(self, previous: int, embed: int) -> dict[str, int]:
+        return {"previous": previous, "embed": embed, "kernel": self.kernel}
 
-    def macs(self, embed: int) -> int:
-        return sum(grid.tokens * into * out * 9 for grid, into, out in self._layers(embed))
+    def macs(self, previous: int, embed: int, before: Grid) -> int:
+        return before.tokens * previous * embed * self.kernel**2
 
-    def working_set(self, embed: int) -> int:
-        """The most elements that are alive at once for one image."""
-        before, most = Grid(*self.image), 0
-        for grid, into, out in self._layers(embed):
-            most = max(most, before.tokens * into + grid.tokens * out)
-            before = grid
-        return most
+    def working_set(self, previous: int, embed: int, before: Grid) -> int:
+        return before.tokens * embed
 
-    def _layers(self, embed: int) -> list[tuple[Grid, int, int]]:
-        """Of each convolution the map that it makes and its channels in and out."""
-        grid, found = Grid(*self.image), []
-        widths = self.widths(embed)
-        for into, out in zip([self.channels, *widths], widths, strict=False):
-            grid = grid.reduced(2)
-            found.append((grid, into, out))
-        return found
+
+def _require_separable(value: MBConv | Downsample) -> None:
+    """Raise ValueError unless the ratio is 1 where the first convolution is left out."""
+    if has_choice(value.expand) or (value.expand is False and value.ratio != 1.0):
+        kind = type(value).__name__
+        raise ValueError(
+            f"{kind}.expand is no Choice, and without the first convolution the ratio is 1, but got "
+            f"expand={value.expand!r} and ratio={value.ratio!r}. Set ratio=1.0, or choose between two {kind}."
+        )
 
 
 def odd(value: Any) -> bool:

@@ -7,7 +7,7 @@ from functools import lru_cache, singledispatch
 
 from vitesse.arch.axes import Axis, branch_parameters, count, down_parameters, part_parameters
 from vitesse.arch.backbone import Backbone, Block, require_closed
-from vitesse.arch.convolution import ConvStem
+from vitesse.arch.conv_stem import ConvStem
 from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Grid
 from vitesse.arch.patch_embed import PatchEmbed
@@ -41,7 +41,7 @@ def cost(arch: object) -> Cost:
 @cost.register
 def _(arch: Backbone) -> Cost:
     for stage in arch.stages:
-        require_closed((stage.dim, stage.depth, stage.share), "cost")
+        require_closed((stage.dim, stage.depth, stage.share, stage.down), "cost")
     params, macs, alive = _ends_cost(arch.stem, arch.head, arch.stages[0].dim, arch.stages[-1].dim)
     before, width = arch.stem.grid, arch.stages[0].dim
     for stage, grid in zip(arch.stages, arch.grids, strict=True):

@@ -70,7 +70,7 @@ def dimensions(space: Backbone) -> tuple[Dimension, ...]:
             places=tuple(places),
             options=listed,
             step=_step(listed),
-            least=1 if all(isinstance(option, int) for option in listed) else 0.01,
+            least=min(1, listed[0]) if all(isinstance(option, int) for option in listed) else 0.01,
         )
         for (name, listed), places in found.items()
     )

@@ -118,14 +118,14 @@ class Operation(ABC):
 
 
 class Down(ABC):
-    """What reduces the map before the first block of a stage, from the width of the stage before to its own.
+    """What leads into a stage before its first block: from the width of the stage before to its own, to a smaller map.
 
     In `axes` the kinds `previous` and `embed` are the streams of the two stages; all else is its own.
     """
 
     __slots__ = ()
 
-    stride: ClassVar[int]
+    stride: int = 2
     """How many times smaller each side of the map becomes; what does not divide is rounded up."""
 
     def grid(self, before: Grid) -> Grid:

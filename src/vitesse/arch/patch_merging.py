@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vitesse.arch.choice import among, instances, require
 from vitesse.arch.operation import Down, Grid, LayerNorm, Table
@@ -15,8 +14,6 @@ class PatchMerging(Down):
 
     `post_norm` normalizes what was mapped instead (SwinV2). A side that is odd is filled up with zeros.
     """
-
-    stride: ClassVar[int] = 2
 
     norm: LayerNorm = LayerNorm(eps=1e-5)
     post_norm: bool = False

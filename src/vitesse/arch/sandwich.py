@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vitesse.arch.choice import among, every, require
-from vitesse.arch.convolution import conv_norm, statistics
+from vitesse.arch.convolution import conv_norm, scaled, squeeze_excite, squeezed, statistics
 from vitesse.arch.operation import ACTIVATIONS, Act, Down, Grid, Operation, Table, one_ratio
 
 
@@ -56,8 +56,6 @@ class SandwichDownsample(Down):
     more what came first. A side that is odd is rounded up.
     """
 
-    stride: ClassVar[int] = 2
-
     ratio: float = 4.0
     mlp_ratio: float = 2.0
     act: Act = "relu"
@@ -77,8 +75,7 @@ class SandwichDownsample(Down):
         table = (
             conv_norm("expand", "hidden, previous, 1, 1")
             | conv_norm("depthwise", "hidden, 1, kernel, kernel")
-            | {"squeeze.reduce.weight": "squeeze.hidden, hidden, 1, 1", "squeeze.reduce.bias": "squeeze.hidden"}
-            | {"squeeze.restore.weight": "hidden, squeeze.hidden, 1, 1", "squeeze.restore.bias": "hidden"}
+            | squeeze_excite("squeeze", "hidden")
             | conv_norm("project", "embed, hidden, 1, 1")
         )
         for side, stream in _SIDES.items():
@@ -114,14 +111,3 @@ class SandwichDownsample(Down):
 
 
 _SIDES = {"before": "previous", "after": "embed"}
-
-
-def scaled(ratio: float, width: int) -> int:
-    """`ratio` times a width, rounded down, at least 1."""
-    # The nudge keeps exact widths exact where the ratio was itself computed as a quotient.
-    return max(int(width * ratio + 1e-6), 1)
-
-
-def squeezed(hidden: int) -> int:
-    """A quarter of a width, as the nearest multiple of 8 and at least that, as published."""
-    return max(8, int(hidden / 4 + 4) // 8 * 8)

@@ -13,6 +13,8 @@ ROLES = ("norm", "position")  # of parameters that blocks that share weights may
 
 def open_shares(share: Any, depth: int) -> tuple[int, ...]:
     """The sizes of groups that `share` (a number, "all", or a Choice of them) allows at this depth, each once."""
+    if depth == 0:
+        return (1,)
     sizes = (depth if option == "all" else option for option in options(share))
     return tuple(dict.fromkeys(size for size in sizes if depth % size == 0))
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from vitesse.arch.backbone import Backbone, Stage
-from vitesse.arch.choice import Options, has_choice, options
+from vitesse.arch.choice import Options, has_choice, instances, options
+from vitesse.arch.operation import Down, Operation
 from vitesse.arch.sharing import open_choice, open_shares
 
 Pick = Callable[[str, Options], Any]
@@ -152,6 +153,21 @@ def largest(space: V) -> V:
 def smallest(space: V) -> V:
     """The network with the least option of each choice (the first one where options are no numbers)."""
     return resolve(space, lambda path, choice: choice.ordered[0])
+
+
+def ends(space: V, rng: random.Random) -> tuple[V, V]:
+    """The largest and the smallest network; choices between operations, which have no order, are drawn.
+
+    So each candidate of a supernet learns as often as the others, whichever is written last.
+    """
+
+    def end(place: int) -> V:
+        def pick(path: str, choice: Options) -> Any:
+            return rng.choice(choice.options) if instances(choice, Operation, Down) else choice.ordered[place]
+
+        return resolve(space, pick)
+
+    return end(-1), end(0)
 
 
 def size(space: Any) -> int:

@@ -22,8 +22,9 @@ class Search(BudgetOptions, RunOptions):
 
     supernet: Annotated[Path, tyro.conf.Positional]
     """The folder of a `vitesse supernet` or `vitesse shrink`."""
-    strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "random"] | None = None
-    """How the space is searched; evolution by default. prioritized: among the best paths that the supernet's training met."""
+    strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "cyclic", "random"] | None = None
+    """How the space is searched; evolution by default. prioritized: among the best paths that the supernet's training met;
+    cyclic: what a cyclic search believes in."""
     finish: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train the winner on, instead of taking it with the supernet's weights."""
 

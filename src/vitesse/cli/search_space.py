@@ -25,7 +25,8 @@ class SearchSpace(BudgetOptions, RunOptions):
     """
 
     space: str | None = None
-    """Where it begins: auto (around the teacher; the default), a named space (autoformer_tiny, ...), or a JSON file."""
+    """Where it begins: auto (around the teacher; the default), mobile (convolutions, made for the data and the budget),
+    a named space (autoformer_tiny, cream_287, ...), or a JSON file."""
     moves: int | None = None
     """How often the space moves, at most; 2 by default. It ends early where nothing moves."""
     samples: int | None = None

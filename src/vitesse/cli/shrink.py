@@ -27,10 +27,11 @@ class Shrink(BudgetOptions, RunOptions):
     """
 
     space: str | None = None
-    """auto (around the teacher; the default), a named space (autoformer_tiny, ...), or a JSON file."""
-    strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "random"] | None = None
+    """auto (around the teacher; the default), mobile (convolutions, made for the data and the budget), a named space
+    (autoformer_tiny, cream_287, ...), or a JSON file."""
+    strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "cyclic", "random"] | None = None
     """How the space is searched; evolution by default. prioritized: among the best paths that the supernet's training met,
-    which teach the others meanwhile."""
+    which teach the others meanwhile. cyclic: choices between operations, learned by gradients (CDARTS)."""
     multiplex: str | None = None
     """Let blocks share weights, so that more fit into the budget: auto (the search chooses), or how many always do."""
     evolve_space: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -21,10 +21,12 @@ class Supernet(BudgetOptions, RunOptions):
     """
 
     space: str | None = None
-    """auto (around the teacher; the default), a named space (autoformer_tiny, ...), or a JSON file."""
-    rule: Literal["sandwich", "single", "prioritized"] | None = None
+    """auto (around the teacher; the default), mobile (convolutions, made for the data and the budget), a named space
+    (autoformer_tiny, cream_287, ...), or a JSON file."""
+    rule: Literal["sandwich", "single", "prioritized", "cyclic"] | None = None
     """sandwich (the default): the largest, the smallest and some random subnets in each step; single: one random one;
-    prioritized: one random one, which the best so far teach (then vitesse search --strategy prioritized)."""
+    prioritized: one random one, which the best so far teach (then vitesse search --strategy prioritized);
+    cyclic: choices between operations learned by gradients (then vitesse search --strategy cyclic)."""
 
     def run(self) -> None:
         """Do it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import singledispatch
 
@@ -21,20 +21,29 @@ from vitesse.arch import (
     LocalMix,
     LocalTransform,
     MBConv,
+    NB201Cell,
+    NormAct,
     Operation,
     PatchMerging,
+    PlainConv,
+    ResidualDownsample,
     SandwichDownsample,
     ShiftedWindowAttention,
+    Skip,
     WindowAttention,
 )
+from vitesse.errors import VitesseError
 from vitesse.ops.attention import SelfAttention
 from vitesse.ops.cascaded_attention import CascadedSelfAttention
-from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution
+from vitesse.ops.convolution import Downsampling, InvertedResidual, LocalConvolution, PlainConvolution
 from vitesse.ops.mixing import LocalMixing, LocalTransforming
+from vitesse.ops.mixture import mix
 from vitesse.ops.mlp import Perceptron, activation
+from vitesse.ops.nb201 import CellGraph, NormActivation, ResidualDownsampling
 from vitesse.ops.patch_merging import Merging
 from vitesse.ops.sandwich import ConvPerceptron, SandwichDownsampling
 from vitesse.ops.shifted_window import ShiftedWindowSelfAttention
+from vitesse.ops.skip import Skipping
 from vitesse.ops.window_attention import WindowSelfAttention
 
 
@@ -52,7 +61,10 @@ operation.register(MBConv)(InvertedResidual)
 operation.register(MLP)(Perceptron)
 operation.register(LocalMix)(LocalMixing)
 operation.register(LocalTransform)(LocalTransforming)
+operation.register(NB201Cell)(CellGraph)
+operation.register(NormAct)(NormActivation)
 operation.register(ShiftedWindowAttention)(ShiftedWindowSelfAttention)
+operation.register(Skip)(Skipping)
 operation.register(WindowAttention)(WindowSelfAttention)
 
 
@@ -64,6 +76,8 @@ def down(value: object, previous: int, embed: int) -> nn.Module:
 
 down.register(Downsample)(Downsampling)
 down.register(PatchMerging)(Merging)
+down.register(PlainConv)(PlainConvolution)
+down.register(ResidualDownsample)(ResidualDownsampling)
 down.register(SandwichDownsample)(SandwichDownsampling)
 
 
@@ -131,6 +145,28 @@ class Branch(nn.Module):
             y = y * factor
         out: Tensor = self.after(x + self.drop_path(y) if self.value.residual else y)
         return out
+
+
+class Candidates(nn.ModuleList):
+    """All that a choice between operations leaves open, with weights for each; a network that has chosen runs one of them.
+
+    Their mixture runs where `mixture` (candidates,), how much of each, is put in (`torch.func.functional_call`).
+    """
+
+    mixture: Tensor | None
+
+    def __init__(self, candidates: Iterable[nn.Module]) -> None:
+        super().__init__(candidates)
+        self.register_buffer("mixture", None)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """What all candidates make of x, mixed; VitesseError where no mixture was put in."""
+        if self.mixture is None:
+            raise VitesseError(
+                "The host of a supernet holds several operations for one place, and computes nothing by itself. "
+                "Name the network that is to run: supernet(x, arch), or take it out: inherit(network, arch)."
+            )
+        return mix(self.mixture, [candidate(x, grid) for candidate in self])
 
 
 def _borrow(borrower: nn.Module, lender: nn.Module, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 
 from vitesse.arch import Backbone, CellNetwork
-from vitesse.arch.backbone import require_closed
+from vitesse.arch.backbone import require_sizes
 from vitesse.nets.cells import NetworkOfCells
 from vitesse.nets.interface import Network, initialize
 from vitesse.nets.network import MakeBlock, MakeDown, NetworkOfBlocks, make_block, make_down
@@ -18,7 +18,8 @@ def build(arch: object, *, drop_path: float | Sequence[float] = 0.0) -> Network:
 
     `drop_path` is the stochastic-depth rate of the last block, falling linearly to 0 at the first; or one rate a block. In a
     network of cells it is the rate of every edge but a plain skip, the same in all cells (DARTS); or one rate a cell.
-    Raises ValueError for a space: close its choices first (`sample(space, rng)`).
+    Raises ValueError for a space: close its choices first (`sample(space, rng)`). Choices between operations may stay open:
+    then it is the host of a supernet, which holds all candidates and runs none by itself.
     """
     raise TypeError(f"build() takes an architecture, but got a {type(arch).__name__}.")
 
@@ -49,7 +50,7 @@ def skeleton(
     down: MakeDown = make_down,
 ) -> NetworkOfBlocks:
     """The network of `arch` with parameters as their modules make them."""
-    require_closed(arch, "network")
+    require_sizes(arch, "network")
     depth = sum(stage.depth for stage in arch.stages)
     rates = drop_path_rates(drop_path, depth) if isinstance(drop_path, (int, float)) else list(drop_path)[:depth]
     if len(rates) < depth:

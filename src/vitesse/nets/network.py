@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitesse.arch import Backbone, Block, ConvStem, Down, Grid, PatchEmbed, Stage
-from vitesse.nets.branch import Branch, down
+from vitesse.arch import Backbone, Block, ConvStem, Down, Grid, Operation, Options, PatchEmbed, Stage
+from vitesse.arch.choice import options
+from vitesse.nets.branch import Branch, Candidates, down
 from vitesse.nets.interface import Network, initialize, pretrained_cfg
 from vitesse.nets.layers import layers_by_depth
 from vitesse.ops.convolution import ConvTokens
@@ -45,20 +46,36 @@ stem.register(PatchEmbed)(PatchTokens)
 
 
 def make_down(stage: int, value: Down, previous: int, dim: int) -> nn.Module:
-    """What leads into a stage."""
+    """What leads into a stage, or all that may."""
+    if isinstance(value, Options):
+        return Candidates(down(option, previous, dim) for option in value.options)
     return down(value, previous, dim)
 
 
 def make_block(
     stage: int, position: int, block: Block, dim: int, drop_path: float, lender: Lender | None = None
 ) -> nn.Module:
-    """The branches of one block, in order."""
-    branches = [Branch(value.at(position), dim, drop_path=drop_path) for value in block.branches]
+    """The branches of one block, in order; of one that is open all candidates."""
+
+    def branch(value: Operation) -> nn.Module:
+        if isinstance(value, Options):
+            return Candidates(branch(option) for option in value.options)
+        return Branch(value.at(position), dim, drop_path=drop_path)
+
+    made = nn.ModuleList(branch(value) for value in block.branches)
     if lender is not None:
-        for branch, source in zip(branches, lender.module.children(), strict=True):
-            assert isinstance(source, Branch)
-            branch.borrow(source, lender.own)
-    return nn.ModuleList(branches)
+        for borrower, source in zip(_each(made), _each(lender.module), strict=True):
+            borrower.borrow(source, lender.own)
+    return made
+
+
+def _each(block: nn.Module) -> Iterator[Branch]:
+    """Every branch of a block, candidates one by one."""
+    for part in block.children():
+        if isinstance(part, Branch):
+            yield part
+        else:
+            yield from _each(part)
 
 
 class StageModule(nn.Module):
@@ -80,7 +97,7 @@ class StageModule(nn.Module):
         """Tokens (B, N, previous) and how they lie, as the first block is to see them."""
         if self.value is None or self.down is None:
             return x, grid
-        return self.down(x, grid), self.value.grid(grid)
+        return self.down(x, grid), options(self.value)[-1].grid(grid)  # a mixture has candidates of one stride
 
 
 class NetworkOfBlocks(Network):
@@ -107,21 +124,25 @@ class NetworkOfBlocks(Network):
             own_rates = [next(rates) for _ in stage.blocks]
             self.stages.append(StageModule(stage, s, drop_path=own_rates, block=block, down=way))
         self.head = Classifier(arch.head, arch.stages[-1].dim)
+        self.head_hidden_size = arch.head.width(self.embed_dim)
         self.num_prefix_tokens = len(arch.stem.tokens)
         self.feature_info = [
-            {"module": f"stages.{s}.blocks.{b}", "num_chs": arch.stages[s].dim, "reduction": arch.reductions[s]}
+            {"module": _module(s, b), "num_chs": arch.stages[s].dim, "reduction": arch.reductions[s]}
             for s, b in self._taps()
         ]
 
     def _taps(self) -> list[tuple[int, int]]:
-        """The blocks (stage, position) after which there are features."""
+        """The blocks (stage, position) after which there are features; position -1: after what leads into the stage."""
         first = self.arch.stages[0]
         if len(self.arch.stages) == 1:
             return [(0, b) for b in range(first.depth)]
         return [(s, stage.depth - 1) for s, stage in enumerate(self.arch.stages)]
 
     def walk(self, x: Tensor, *, last: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], Tensor, Grid]]:
-        """The stream (B, N, dim) of images after each block (stage, position), and how it lies; ends after `last`."""
+        """The stream (B, N, dim) of images after each block (stage, position), and how it lies; ends after `last`.
+
+        A stage without blocks has one place, -1: after what leads into it.
+        """
         grid = self.stem.grid(x)  # type: ignore[operator]
         x = self.stem(x)
         for s, stage in enumerate(self.stages):
@@ -130,6 +151,10 @@ class NetworkOfBlocks(Network):
                 x = self._run(block, x, grid)
                 yield (s, b), x, grid
                 if (s, b) == last:
+                    return
+            if not len(stage.blocks):  # type: ignore[arg-type]
+                yield (s, -1), x, grid
+                if (s, -1) == last:
                     return
 
     def _run(self, block: nn.Module, x: Tensor, grid: Grid) -> Tensor:
@@ -151,7 +176,7 @@ class NetworkOfBlocks(Network):
         return self._norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Tokens (B, N, embed) to logits (B, classes), or to the pooled features (B, embed)."""
+        """Tokens (B, N, embed) to logits (B, classes), or to what the classifier reads (B, head_hidden_size)."""
         pooled: Tensor = self.head.pool(x, self.num_prefix_tokens)
         if pre_logits:
             return pooled.mean(1) if pooled.ndim == 3 else pooled  # of two tokens their mean, as timm gives it
@@ -202,7 +227,7 @@ class NetworkOfBlocks(Network):
         before, fresh = self.head, Classifier(head, self.embed_dim)
         initialize(fresh)
         self.head = fresh.to(next(self.parameters()))  # on this network's device, of its type
-        for name in ("norm", "norm_distilled"):
+        for name in ("norm", "norm_distilled", "hidden"):
             if hasattr(fresh, name):
                 setattr(fresh, name, getattr(before, name))
         self.num_classes, self.class_names = num_classes, ()
@@ -216,3 +241,10 @@ class NetworkOfBlocks(Network):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers by depth, for layer-wise learning rates (timm's convention)."""
         return layers_by_depth(self.arch)
+
+
+def _module(stage: int, position: int) -> str:
+    """The name of what the features of a place come out of."""
+    if position < 0:
+        return f"stages.{stage}.down" if stage else "stem"
+    return f"stages.{stage}.blocks.{position}"

@@ -1,4 +1,4 @@
-"""Convolutions with batch normalization on tokens: the modules behind MBConv, LocalConv, Downsample and ConvStem.
+"""Convolutions with batch normalization on tokens: the modules behind MBConv, LocalConv, Downsample, PlainConv, ConvStem.
 
 Tokens (B, N, C) that lie on a map are (B, C, rows, columns) in the memory format "channels last": seeing them as the one
 or the other copies nothing.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import ConvStem, Downsample, Grid, LocalConv, MBConv
+from vitesse.arch import ConvStem, Downsample, Grid, LocalConv, MBConv, PlainConv
 from vitesse.ops.folding import normalized_conv
 from vitesse.ops.mlp import activation
 
@@ -57,23 +57,45 @@ class ConvNorm(nn.Module):
         return normalized_conv(self.conv, self.norm)
 
 
+class SqueezeExcite(nn.Module):
+    """Each channel times a gate between 0 and 1 that the mean of the map decides."""
+
+    def __init__(self, embed: int, hidden: int, *, gate: nn.Module) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(embed, hidden, 1)
+        self.restore = nn.Conv2d(hidden, embed, 1)
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, embed, rows, columns) to the same shape."""
+        mean = x.mean((2, 3), keepdim=True)  # (B, embed, 1, 1)
+        gated: Tensor = x * self.gate(self.restore(self.reduce(mean).relu()))
+        return gated
+
+
 class InvertedResidual(nn.Module):
-    """1x1 to the hidden width, depthwise, 1x1 back; starts as nothing, so that the block starts as the identity."""
+    """1x1 to the hidden width, depthwise, gates, 1x1 back; starts as nothing, so that the block starts as the identity."""
 
     def __init__(self, value: MBConv, embed: int) -> None:
         super().__init__()
-        hidden = value.hidden(embed)
-        self.expand = ConvNorm(embed, hidden)
+        sizes = value.sizes(embed)
+        hidden = sizes["hidden"]
+        if value.expand:
+            self.expand = ConvNorm(embed, hidden)
         self.depthwise = ConvNorm(hidden, hidden, value.kernel, groups=hidden)
+        if value.squeeze:
+            self.squeeze = SqueezeExcite(hidden, sizes["squeeze.hidden"], gate=nn.Hardsigmoid())
         self.project = ConvNorm(hidden, embed)
+        self.value = value
         self.act = activation(value.act)
         nn.init.zeros_(self.project.norm.weight)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, embed) to (B, N, embed)."""
-        y = self.act(self.expand(to_map(x, grid)))  # (B, hidden, rows, columns)
+        y = to_map(x, grid)
+        y = self.act(self.expand(y)) if self.value.expand else y  # (B, hidden, rows, columns)
         y = self.act(self.depthwise(y))
-        return to_tokens(self.project(y))
+        return to_tokens(self.project(self.squeeze(y) if self.value.squeeze else y))
 
 
 class LocalConvolution(nn.Module):
@@ -91,20 +113,40 @@ class LocalConvolution(nn.Module):
 
 
 class Downsampling(nn.Module):
-    """1x1 to the new width, depthwise with stride 2, 1x1."""
+    """1x1, depthwise with a stride, gates, 1x1 to the new width."""
 
     def __init__(self, value: Downsample, previous: int, embed: int) -> None:
         super().__init__()
-        self.expand = ConvNorm(previous, embed)
-        self.depthwise = ConvNorm(embed, embed, 3, stride=value.stride, groups=embed)
-        self.project = ConvNorm(embed, embed)
+        sizes = value.sizes(previous, embed)
+        hidden = sizes["hidden"]
+        if value.expand:
+            self.expand = ConvNorm(previous, hidden)
+        self.depthwise = ConvNorm(hidden, hidden, value.kernel, stride=value.stride, groups=hidden)
+        if value.squeeze:
+            self.squeeze = SqueezeExcite(hidden, sizes["squeeze.hidden"], gate=nn.Hardsigmoid())
+        self.project = ConvNorm(hidden, embed)
         self.act = activation(value.act)
+        self.value = value
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Tokens (B, N, previous) that lie on `grid` to (B, fewer, embed)."""
-        y = self.act(self.expand(to_map(x, grid)))  # (B, embed, rows, columns)
-        y = self.act(self.depthwise(y))  # (B, embed, rows / 2, columns / 2)
-        return to_tokens(self.project(y))
+        y = to_map(x, grid)
+        y = self.act(self.expand(y)) if self.value.expand else y  # (B, hidden, rows, columns)
+        y = self.act(self.depthwise(y))  # (B, hidden, rows / stride, columns / stride)
+        return to_tokens(self.project(self.squeeze(y) if self.value.squeeze else y))
+
+
+class PlainConvolution(nn.Module):
+    """A convolution to the new width, activation."""
+
+    def __init__(self, value: PlainConv, previous: int, embed: int) -> None:
+        super().__init__()
+        self.project = ConvNorm(previous, embed, value.kernel)
+        self.act = activation(value.act)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """Tokens (B, N, previous) that lie on `grid` to (B, N, embed)."""
+        return to_tokens(self.act(self.project(to_map(x, grid))))
 
 
 class ConvTokens(nn.Module):
@@ -115,7 +157,8 @@ class ConvTokens(nn.Module):
         self.value = value
         widths = value.widths(embed)
         self.convs = nn.ModuleList(
-            ConvNorm(into, out, 3, stride=2) for into, out in zip([value.channels, *widths], widths, strict=False)
+            ConvNorm(into, out, 3, stride=value.stride)
+            for into, out in zip([value.channels, *widths], widths, strict=False)
         )
         self.act = activation(value.act)
 
@@ -129,4 +172,4 @@ class ConvTokens(nn.Module):
         x = images.contiguous(memory_format=torch.channels_last)
         for i, conv in enumerate(self.convs):
             x = conv(self.act(x) if i else x)
-        return to_tokens(x)
+        return to_tokens(self.act(x) if self.value.act_last else x)

@@ -1,4 +1,4 @@
-"""Pooling and the linear classifier: the module behind `arch.Head`."""
+"""Pooling, the hidden layer and the linear classifier: the module behind `arch.Head`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vitesse.arch import BatchNorm, Head
 from vitesse.ops.folding import normalized_linear
+from vitesse.ops.mlp import activation
 
 
 class Classifier(nn.Module):
@@ -16,7 +17,10 @@ class Classifier(nn.Module):
         super().__init__()
         self.value = value
         self.norm = self._norm(embed)
-        self.classifier = self._linear(embed)
+        if value.hidden:
+            self.hidden = nn.Linear(embed, value.hidden)
+            self.act = activation(value.act)
+        self.classifier = self._linear(value.width(embed))
         if value.pool == "mean_distilled":
             self.norm_distilled = self._norm(embed)
         if value.pool in ("distilled", "mean_distilled"):
@@ -32,7 +36,10 @@ class Classifier(nn.Module):
         return nn.Linear(embed, self.value.classes) if self.value.classes else nn.Identity()
 
     def pool(self, x: Tensor, extra: int) -> Tensor:
-        """(B, N, embed) to (B, embed), or (B, 2, embed) where there are two classifiers; `extra` tokens come first."""
+        """(B, N, embed) to what is classified: (B, embed), (B, hidden), or (B, 2, embed) where there are two classifiers.
+
+        `extra` tokens come first.
+        """
         if self.value.pool == "mean_distilled":
             mean = x[:, extra:].mean(1)
             return torch.stack([self.norm(mean), self.norm_distilled(mean)], 1)
@@ -42,7 +49,8 @@ class Classifier(nn.Module):
             pooled = x[:, 0]
         else:
             pooled = x[:, :2]
-        return pooled if self.value.norm_first else self.norm(pooled)
+        pooled = pooled if self.value.norm_first else self.norm(pooled)
+        return self.act(self.hidden(pooled)) if self.value.hidden else pooled
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features to logits (B, classes)."""
@@ -55,7 +63,8 @@ class Classifier(nn.Module):
 
     def folded(self) -> Classifier:
         """Itself, with batch normalizations made a part of the linear layers that follow them."""
-        for norm, linear in (("norm", "classifier"), ("norm_distilled", "classifier_distilled")):
+        after_norm = "hidden" if self.value.hidden else "classifier"
+        for norm, linear in (("norm", after_norm), ("norm_distilled", "classifier_distilled")):
             before, after = getattr(self, norm, None), getattr(self, linear, None)
             if isinstance(before, nn.BatchNorm1d) and isinstance(after, nn.Linear):
                 setattr(self, linear, normalized_linear(before, after))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vitesse.arch import ConvMLP, Grid, SandwichDownsample
-from vitesse.ops.convolution import ConvNorm, to_map, to_tokens
+from vitesse.ops.convolution import ConvNorm, SqueezeExcite, to_map, to_tokens
 from vitesse.ops.mlp import activation
 
 
@@ -36,21 +36,6 @@ class ConvPerceptron(Pointwise):
         return to_tokens(super().forward(to_map(x, grid)))
 
 
-class SqueezeExcite(nn.Module):
-    """Each channel times a gate between 0 and 1 that the mean of the map decides."""
-
-    def __init__(self, embed: int, hidden: int) -> None:
-        super().__init__()
-        self.reduce = nn.Conv2d(embed, hidden, 1)
-        self.restore = nn.Conv2d(hidden, embed, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, embed, rows, columns) to the same shape."""
-        gate = self.restore(self.reduce(x.mean((2, 3), keepdim=True)).relu())  # (B, embed, 1, 1)
-        gated: Tensor = x * gate.sigmoid()
-        return gated
-
-
 class SandwichDownsampling(nn.Module):
     """Half a sandwich, the step to half the map and the new width, half a sandwich."""
 
@@ -62,7 +47,7 @@ class SandwichDownsampling(nn.Module):
         self.before_mlp = Pointwise(previous, sizes["before.hidden"], value.act)
         self.expand = ConvNorm(previous, hidden)
         self.depthwise = ConvNorm(hidden, hidden, 3, stride=value.stride, groups=hidden)
-        self.squeeze = SqueezeExcite(hidden, sizes["squeeze.hidden"])
+        self.squeeze = SqueezeExcite(hidden, sizes["squeeze.hidden"], gate=nn.Sigmoid())
         self.project = ConvNorm(hidden, embed)
         self.after_local = ConvNorm(embed, embed, 3, groups=embed)
         self.after_mlp = Pointwise(embed, sizes["after.hidden"], value.act)

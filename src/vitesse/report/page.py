@@ -8,8 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from vitesse.report import repeating, sections
+from vitesse.report.beliefs import beliefs_section
 from vitesse.report.board import board_section
 from vitesse.report.markup import Html, joined, tag, text
+from vitesse.report.plot_beliefs import beliefs_figure
 from vitesse.report.plot_board import board_figure
 from vitesse.report.plot_curves import curve_figures
 from vitesse.report.plot_front import front_figure
@@ -27,6 +29,7 @@ TITLES = {
     "front": "Front",
     "spaces": "Spaces",
     "board": "Board",
+    "beliefs": "Beliefs",
     "architecture": "Architecture",
     "sharing": "Shared weights",
     "curves": "Training",
@@ -53,12 +56,13 @@ def write_report(folder: Path | str) -> Path:
 def page(summary: RunSummary) -> str:
     """The whole page as HTML."""
     front, curves, spaces = front_figure(summary), curve_figures(summary), space_figures(summary.spaces)
-    board = board_figure(summary.board.paths)
+    board, beliefs = board_figure(summary.board.paths), beliefs_figure(summary.beliefs)
     parts = {
         "detection": sections.detection(summary),
         "front": sections.front_section(summary, front),
         "spaces": spaces_section(summary.spaces, spaces),
         "board": board_section(summary.board, board),
+        "beliefs": beliefs_section(summary.beliefs, beliefs),
         "architecture": sections.architecture(summary),
         "sharing": sharing(summary),
         "curves": sections.curves(summary, curves),
@@ -72,6 +76,7 @@ def page(summary: RunSummary) -> str:
     }
     figures = {"front-figure": front} if front is not None else {}
     figures |= {"board-figure": board} if board is not None else {}
+    figures |= {"beliefs-figure": beliefs} if beliefs is not None else {}
     figures |= {f"curve-{place}-figure": figure for place, figure in enumerate(curves.values())}
     figures |= {f"space-{name}-figure": figure for name, figure in spaces.items()}
     created = str(summary.origin.run.get("created", ""))[:16].replace("T", " ")  # to the minute; all of it stands below

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vitesse.arch import Arch, cost, largest, space_from_json
+from vitesse.arch import Arch, Backbone, cost, from_json, largest, space_from_json
 from vitesse.errors import VitesseError
 from vitesse.report.fields import Fields, json_file, json_lines, parsed
+from vitesse.report.reading_beliefs import read_beliefs
 from vitesse.report.summary import (
     Board,
     BoardPath,
@@ -71,6 +72,7 @@ def read_summary(folder: Path | str) -> RunSummary:
         detection=result.part("detection").values,
         spaces=tuple(map(_space, json_file(path, "space_evolution.json").parts("spaces"))),
         board=_board(json_file(path, "board.json")),
+        beliefs=read_beliefs(json_file(path, "supernet/beliefs.json")),
         candidates=tuple(_candidate(part) for part in json_lines(path / "candidates.jsonl")),
         curves=_curves(path / "metrics.jsonl"),
         speed=_speed(json_file(path, "speed.json")),

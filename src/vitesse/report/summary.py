@@ -227,6 +227,21 @@ class Board:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Belief:
+    """What a cyclic search believed of one choice: the candidates, and their shares after each cycle, at these steps."""
+
+    choice: str
+    candidates: tuple[str, ...]
+    steps: tuple[int, ...]
+    shares: tuple[tuple[float, ...], ...]
+
+    @property
+    def likeliest(self) -> int:
+        """The place of the candidate with the greatest share in the end."""
+        return max(range(len(self.candidates)), key=self.shares[-1].__getitem__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunSummary:
     """One run folder, read; whatever the run did not do is None or empty."""
 
@@ -244,6 +259,7 @@ class RunSummary:
     detection: Mapping[str, object] = field(default_factory=dict)
     spaces: tuple[Space, ...] = ()
     board: Board = field(default_factory=Board)
+    beliefs: tuple[Belief, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     curves: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
     speed: Speed | None = None

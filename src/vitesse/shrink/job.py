@@ -6,7 +6,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,19 @@ class Work:
         self, network: nn.Module, settings: TrainSettings, *, task: Task, stage: str, progress: Progress
     ) -> nn.Module:
         """Train, with checkpoints and curves in the folder; returns what to keep, in evaluation mode."""
+        with self.watching(stage, progress) as watch:
+            kept = fit(network, settings, task=task, checkpoint=self.path(f"checkpoints/{stage}.pt"), watch=watch)
+        return kept.eval()
+
+    @contextmanager
+    def watching(self, stage: str, progress: Progress) -> Iterator[Watch]:
+        """Where a training tells how it goes; its curves stand in the folder."""
         watch = Watch(say=self.voice.say, progress=progress)
         curves = Curves(self.folder, stage)
         if self.main:
             watch = replace(watch, log=curves.log, rewind=curves.rewind)
-        kept = fit(network, settings, task=task, checkpoint=self.path(f"checkpoints/{stage}.pt"), watch=watch)
+        yield watch
         curves.close()
-        return kept.eval()
 
 
 class Job(Work):

@@ -15,11 +15,13 @@ from vitesse.search.candidate import Candidate, Strategy
 from vitesse.search.contraction import Contraction
 from vitesse.search.evolution import Evolution
 from vitesse.search.feasible import within
+from vitesse.search.likelihood import Likeliest
 from vitesse.search.loop import search
 from vitesse.search.nsga2 import NSGA2
 from vitesse.search.pareto import winner
 from vitesse.search.random_search import RandomSearch
 from vitesse.shrink.costing import Costing
+from vitesse.shrink.cyclic import BELIEFS, believed_in
 from vitesse.shrink.job import Job
 from vitesse.shrink.prioritized import BOARD, members_of
 from vitesse.shrink.scoring import Scorer, calibration
@@ -32,13 +34,15 @@ CANDIDATES = "candidates.jsonl"
 TIGHTENINGS = 3
 
 
-def strategy_of(settings: SearchSettings, limits: Mapping[str, float], *, board: Path) -> Strategy:
+def strategy_of(settings: SearchSettings, limits: Mapping[str, float], *, source: Path) -> Strategy:
     """The strategy that the settings name; a population other than the published 50 keeps its proportions.
 
-    board: the file that a training by prioritized paths left.
+    source: the folder of the supernet's run, in which its training may have left a board, or what it believes in.
     """
     if settings.strategy == "prioritized":
-        return BoardMembers(members=members_of(board))
+        return BoardMembers(members=members_of(source / BOARD))
+    if settings.strategy == "cyclic":
+        return Likeliest(likelihood=believed_in(source / BELIEFS), population=settings.population)
     if settings.strategy == "random":
         return RandomSearch(population=settings.population)
     if settings.strategy == "nsga2":
@@ -54,7 +58,7 @@ def strategy_of(settings: SearchSettings, limits: Mapping[str, float], *, board:
 def run_search(job: Job, supernet: Supernet, *, source: Path, costing: Costing, progress: Progress) -> dict[str, Any]:
     """The stage: leaves the study, all candidates, and the winner's architecture. source: the folder of the supernet's run."""
     if job.main:
-        found = _search(job, supernet, board=source / BOARD, costing=costing, progress=progress)
+        found = _search(job, supernet, source=source, costing=costing, progress=progress)
         write_text(job.path(WINNER), to_json(found["winner"].arch) + "\n")
         lines = [json.dumps(_line(candidate)) for candidate in found["history"]]
         write_text(job.path(CANDIDATES), "\n".join(lines) + "\n")
@@ -92,7 +96,7 @@ def winner_arch(job: Job) -> Backbone:
     return space_from_json(job.path(WINNER).read_text(encoding="utf-8"))
 
 
-def _search(job: Job, supernet: Supernet, *, board: Path, costing: Costing, progress: Progress) -> dict[str, Any]:
+def _search(job: Job, supernet: Supernet, *, source: Path, costing: Costing, progress: Progress) -> dict[str, Any]:
     settings = job.settings.search
     score = Scorer(
         supernet, job.parts.search, accelerator=job.accelerator,
@@ -104,7 +108,7 @@ def _search(job: Job, supernet: Supernet, *, board: Path, costing: Costing, prog
     for attempt in range(TIGHTENINGS):
         history = search(
             supernet.space,
-            strategy=strategy_of(settings, limits, board=board),
+            strategy=strategy_of(settings, limits, source=source),
             score=score,
             costs=costing,
             limits=limits,

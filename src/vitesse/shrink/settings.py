@@ -12,6 +12,7 @@ from vitesse.data.mix import Mix
 from vitesse.deploy.ways import Precision, smaller
 from vitesse.search.evolving import EvolveSettings
 from vitesse.search.prioritizing import PrioritizedSettings
+from vitesse.tasks.cyclic.settings import CyclicSettings
 from vitesse.tasks.settings import DistillSettings
 from vitesse.train.settings import TrainSettings
 
@@ -43,17 +44,20 @@ class TeacherSettings:
 class SupernetSettings:
     """The space, and how its supernet is trained.
 
-    space: "auto" (around the teacher), a name of the zoo ("autoformer_tiny"), or a JSON file of a space. rule: "sandwich"
-    (largest, smallest and `randoms` random subnets a step, in-place distillation), "single" (one subnet a step, as
-    AutoFormer) or "prioritized" (one a step, which the best so far teach, as Cream; how is `prioritized`). elastic: start
-    from the teacher's weights where the space's largest network is the teacher.
+    space: "auto" (around the teacher), "mobile" (convolutions, for the data and the budget), a name of the zoo
+    ("autoformer_tiny"), or a JSON file of a space. rule: "sandwich" (largest, smallest and `randoms` random subnets a step,
+    in-place distillation; of operations, which have no order, the ends have random ones), "single" (one subnet a step, as
+    AutoFormer), "prioritized" (one a step, which the best so far teach, as Cream; how is `prioritized`) or "cyclic" (choices
+    between operations learned by gradients, as CDARTS; how is `cyclic`). elastic: start from the teacher's weights where the
+    space's largest network is the teacher.
     multiplex: whether blocks of the space "auto" may share weights: "none", "auto" (the search chooses how many), or how
     many always do.
     """
 
     space: str = "auto"
-    rule: Literal["sandwich", "single", "prioritized"] = "sandwich"
+    rule: Literal["sandwich", "single", "prioritized", "cyclic"] = "sandwich"
     prioritized: PrioritizedSettings = field(default_factory=PrioritizedSettings)
+    cyclic: CyclicSettings = field(default_factory=CyclicSettings)
     randoms: int = 2
     elastic: bool = True
     multiplex: int | Literal["none", "auto"] = "none"
@@ -104,13 +108,14 @@ class SearchSettings:
     """How the space is searched.
 
     strategy: "evolution" (as published), "nsga2", "contraction" (from the largest network downwards, as TinyViT),
-    "prioritized" (the board of a supernet trained by the rule of that name, which it sets), or "random" (the baseline).
+    "prioritized" (the board of a supernet trained by the rule of that name, which it sets), "cyclic" (the likeliest by what
+    a cyclic search believes; it sets that rule, too), or "random" (the baseline).
     z: how many standard errors behind the best ten a candidate is scored no further; 0 scores all on all images.
     precision: of scoring. storage: a database URL shared by many workers; empty for `study.db` in the run folder. measured:
     how many networks are timed for a latency budget.
     """
 
-    strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "random"] = "evolution"
+    strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "cyclic", "random"] = "evolution"
     population: int = 50
     generations: int = 10
     z: float = 1.5
@@ -190,8 +195,14 @@ class ShrinkSettings:
             raise ValueError(f"effort must be a positive number, but got {self.effort}.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1, but got {self.seed}.")
+        if self.evolve.space and self.supernet_rule == "cyclic":
+            raise ValueError(
+                "A space evolves by its sizes, and a cyclic search decides between operations, but got evolve.space=true with "
+                "the rule or strategy cyclic. Leave one out."
+            )
 
     @property
-    def supernet_rule(self) -> Literal["sandwich", "single", "prioritized"]:
-        """How the supernet is trained: a search among the paths of its board needs one."""
-        return "prioritized" if self.search.strategy == "prioritized" else self.supernet.rule
+    def supernet_rule(self) -> Literal["sandwich", "single", "prioritized", "cyclic"]:
+        """How the supernet is trained: some searches need what one rule leaves."""
+        strategy = self.search.strategy
+        return strategy if strategy in ("prioritized", "cyclic") else self.supernet.rule

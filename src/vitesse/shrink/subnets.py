@@ -17,7 +17,8 @@ from vitesse.arch import Backbone, Block, Down, parameters
 from vitesse.nets.build import skeleton
 from vitesse.nets.network import Lender, NetworkOfBlocks, make_block, make_down
 from vitesse.supernet import Supernet
-from vitesse.weights.slice import cuts, take_all
+from vitesse.weights.selection import selected
+from vitesse.weights.slice import places, take_all
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -50,7 +51,7 @@ class Subnets:
     """
 
     def __init__(self, supernet: Supernet) -> None:
-        self._shapes = parameters(supernet.host)
+        self._host, self._shapes = supernet.host, parameters(supernet.host)
         self._state = {name: weight.detach() for name, weight in supernet.network.named_parameters()}
         self._trail = Trail()
         self._steps: dict[Any, Any] = {}
@@ -80,7 +81,8 @@ class Subnets:
             empty = [name for name, weight in plain.named_parameters() if weight.is_meta]
             if empty:
                 shapes = parameters(arch)
-                where = cuts(self._shapes, {name: shapes[name] for name in empty})
+                missing = {name: shapes[name] for name in empty}
+                where = places(self._shapes, missing, selection=selected(self._host, arch))
                 plain.load_state_dict(take_all(self._state, where), strict=False, assign=True)
             numbers = {id(module): number for number, module in enumerate(self._steps.values())}
             way = [numbers[id(module)] for module in plain.modules() if id(module) in numbers]

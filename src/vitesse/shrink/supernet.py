@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone, buffers, largest, parameters, size, smallest, space_from_json, to_json
+from vitesse.arch import Backbone, buffers, parameters, size, space_from_json, to_json
 from vitesse.errors import UsageError
 from vitesse.losses.classification import cross_entropy
 from vitesse.nets import NetworkOfBlocks
@@ -19,8 +19,10 @@ from vitesse.saved import load_network, save_network
 from vitesse.search.draw import draw
 from vitesse.search.feasible import within
 from vitesse.shrink.costing import Costing
+from vitesse.shrink.cyclic import train_cyclic
 from vitesse.shrink.design import begins, fitted, space_around
 from vitesse.shrink.job import Job
+from vitesse.shrink.mobile import mobile_space
 from vitesse.shrink.prioritized import leave_board, prioritized
 from vitesse.shrink.scoring import calibration
 from vitesse.shrink.teacher import teaching_of
@@ -39,7 +41,7 @@ IMPORTANCE_BATCHES = 8
 
 
 def space_of(job: Job, teacher: Backbone | None) -> Backbone:
-    """The space that a run asks for: around the teacher, a named one, or one in a file."""
+    """The space that a run asks for: around the teacher, made for the data and the budget, a named one, or one in a file."""
     name = job.settings.supernet.space
     if job.settings.distill.auxiliary:  # now, not after the stages before
         raise UsageError("distill.auxiliary is for networks of cells, and no space has such. Set it to 0.")
@@ -47,10 +49,12 @@ def space_of(job: Job, teacher: Backbone | None) -> Backbone:
         if teacher is None:
             raise UsageError(
                 "A space is made around a network of ours (a plain ViT, a TinyViT, an EfficientViT), but this teacher is none. "
-                "Name a space: --space autoformer_tiny."
+                "Name a space: --space mobile, --space autoformer_tiny."
             )
         return space_around(teacher, multiplex=job.settings.supernet.multiplex)
     parts = job.parts
+    if name == "mobile":
+        return mobile_space(parts.preprocess, classes=len(parts.classes), budget=job.settings.budget)
     space = _space_in(Path(name)) if Path(name).is_file() else space_named(name)
     return fitted(space, parts.preprocess, classes=len(parts.classes))
 
@@ -66,6 +70,11 @@ def train_supernet(
     job: Job, space: Backbone, *, costing: Costing, teacher: nn.Module | None, progress: Progress
 ) -> dict[str, Any]:
     """The stage: leaves the trained host in the run folder."""
+    if job.settings.supernet_rule == "cyclic":
+        kept, told = train_cyclic(job, space, costing=costing, teacher=teacher, progress=progress)
+        if job.main:
+            leave(job, kept)
+        return told
     settings = job.scaled(job.settings.supernet.train, offset=2)
     supernet, elastic = begun(job, space, teacher, settings)
     kept = taught(job, supernet, settings, stage="supernet", costing=costing, teacher=teacher, progress=progress)
@@ -115,8 +124,8 @@ def taught(
     elif rule == "single":
         losses = one_subnet(one_of, teaching, seed=settings.seed)
     else:
-        ends, randoms = (largest(supernet.space), smallest(supernet.space)), job.settings.supernet.randoms
-        losses = sandwich(ends, one_of, teaching, seed=settings.seed, randoms=randoms)
+        randoms = job.settings.supernet.randoms
+        losses = sandwich(supernet.space, one_of, teaching, seed=settings.seed, randoms=randoms)
     # What is looked at meanwhile is one subnet within the budget: the largest would tell nothing new.
     typical = pool[0]
     calibrating = calibration(job, supernet)

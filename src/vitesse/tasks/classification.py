@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone
+from vitesse.arch import Backbone, ends
 from vitesse.data.part import Batch, Part
 from vitesse.losses.classification import distillation
 from vitesse.measure.accuracy import Accuracy, top1
@@ -43,16 +43,14 @@ def one_subnet(draw: Draw, teaching: Teaching, *, seed: int) -> Losses:
     return losses
 
 
-def sandwich(ends: tuple[Backbone, Backbone], draw: Draw, teaching: Teaching, *, seed: int, randoms: int = 2) -> Losses:
+def sandwich(space: Backbone, draw: Draw, teaching: Teaching, *, seed: int, randoms: int = 2) -> Losses:
     """A supernet by the sandwich rule: the largest subnet learns from labels and teacher, and the smallest and some
     random ones learn from what the largest makes of the same view (in-place distillation; Yu et al., BigNAS 2020).
-
-    ends: the largest and the smallest.
     """
-    big, small = ends
 
     def losses(supernet: nn.Module, batch: Batch, step: int) -> Iterator[Tensor]:
         rng = random.Random(f"{seed}/{step}")
+        big, small = ends(space, rng)
         logits = supernet(batch.images, big)
         yield teaching.loss(Seen(logits=logits), batch, teaching.told(batch, step))
         guide = logits.detach()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +21,8 @@ CENTRED = frozenset({"reach", "kernel"})
 # Axes of these kinds mean something entry by entry: they cannot be cut at all.
 _COUNTS = {"two", "three", "four", "groups"}
 FIXED = frozenset({*_COUNTS, "table", "tokens", "positions", "channels", "patch_height", "patch_width", "classes"})
+# How many parts the name of a slot for an operation has: `stages.1.blocks.0.2`, `stages.1.down`.
+SLOTS = (5, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +38,60 @@ class Cut:
         return tensor.view(self.factors)[self.region]
 
 
-def slice_state(state: Mapping[str, Tensor], big: Mapping[str, Shape], small: Mapping[str, Shape]) -> dict[str, Tensor]:
+class Place(NamedTuple):
+    """Where a smaller network's parameter lies in a bigger one's: under which name, and in which part of it (None: all)."""
+
+    name: str
+    cut: Cut | None
+
+
+def slice_state(
+    state: Mapping[str, Tensor],
+    big: Mapping[str, Shape],
+    small: Mapping[str, Shape],
+    *,
+    selection: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Tensor]:
     """The parameters of shapes `small` out of `state`, whose shapes are `big`; gradients flow into `state`.
 
     Raises VitesseError for a parameter that `big` lacks, an axis that would have to grow, or one that cannot be cut.
+    `selection` is that of `selected`, where the bigger network holds several candidates for one place.
     """
-    missing = [name for name in small if name not in state]
-    if missing:
-        raise VitesseError(f"A slice holds only what the bigger network has, but that lacks {', '.join(missing[:5])}.")
-    for name in small:
-        if name in big and tuple(state[name].shape) != lengths(big[name]):
+    where = places(big, small, selection=selection)
+    _require([held for held, _ in where.values() if held not in state])
+    for held, _ in where.values():
+        if tuple(state[held].shape) != lengths(big[held]):
             raise VitesseError(
-                f"{name} must have the shape {lengths(big[name])} of its axes, but has {tuple(state[name].shape)}."
+                f"{held} must have the shape {lengths(big[held])} of its axes, but has {tuple(state[held].shape)}."
             )
-    return take_all(state, cuts(big, small))
+    return take_all(state, where)
 
 
-def cuts(big: Mapping[str, Shape], small: Mapping[str, Shape]) -> dict[str, Cut | None]:
-    """Where each parameter of `small` lies in `big`, by name; None where it is the whole. Errors as `slice_state`."""
-    missing = [name for name in small if name not in big]
+def places(
+    big: Mapping[str, Shape], small: Mapping[str, Shape], *, selection: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Place]:
+    """Where each parameter of `small` lies in `big`, by its name in `small`. Errors and `selection` as `slice_state`."""
+    held = {name: _held(name, selection) for name in small} if selection else {name: name for name in small}
+    _require([name for name in held.values() if name not in big])
+    return {name: Place(held[name], cut(big[held[name]], shape, name=name)) for name, shape in small.items()}
+
+
+def _held(name: str, selection: Mapping[str, str]) -> str:
+    """The name under which the bigger network holds it: a candidate's prefix instead of its slot's."""
+    parts = name.split(".")
+    for length in SLOTS:
+        if (slot := ".".join(parts[:length])) in selection:
+            return selection[slot] + name[len(slot) :]
+    return name
+
+
+def _require(missing: list[str]) -> None:
     if missing:
         raise VitesseError(f"A slice holds only what the bigger network has, but that lacks {', '.join(missing[:5])}.")
-    return {name: cut(big[name], shape, name=name) for name, shape in small.items()}
 
 
+# A space has few different tensors; a training asks for thousands of networks made of them.
+@lru_cache(maxsize=65536)
 def cut(big: Shape, small: Shape, *, name: str = "tensor") -> Cut | None:
     """Where one parameter lies in a bigger one; None where it is the whole."""
     factors = [axis for dimension in big for axis in dimension]
@@ -70,9 +104,9 @@ def cut(big: Shape, small: Shape, *, name: str = "tensor") -> Cut | None:
     return Cut(tuple(axis.size for axis in factors), region, lengths(small))
 
 
-def take_all(state: Mapping[str, Tensor], where: Mapping[str, Cut | None]) -> dict[str, Tensor]:
-    """The parts of `state` that the cuts name."""
-    return {name: state[name] if one is None else take(state[name], one) for name, one in where.items()}
+def take_all(state: Mapping[str, Tensor], where: Mapping[str, Place]) -> dict[str, Tensor]:
+    """The parts of `state` that lie at these places."""
+    return {name: state[held] if cut is None else take(state[held], cut) for name, (held, cut) in where.items()}
 
 
 def take(tensor: Tensor, where: Cut) -> Tensor:

@@ -16,6 +16,15 @@ from vitesse.zoo.autoformer import autoformer_tiny as autoformer_tiny
 from vitesse.zoo.autoformer import autoformer_tiny_space as autoformer_tiny_space
 from vitesse.zoo.cdarts import cdarts_cifar10 as cdarts_cifar10
 from vitesse.zoo.cdarts import cdarts_imagenet as cdarts_imagenet
+from vitesse.zoo.cream import cdarts_a as cdarts_a
+from vitesse.zoo.cream import cdarts_b as cdarts_b
+from vitesse.zoo.cream import cream_14 as cream_14
+from vitesse.zoo.cream import cream_43 as cream_43
+from vitesse.zoo.cream import cream_114 as cream_114
+from vitesse.zoo.cream import cream_287 as cream_287
+from vitesse.zoo.cream import cream_481 as cream_481
+from vitesse.zoo.cream import cream_604 as cream_604
+from vitesse.zoo.cream_space import cream_space as cream_space
 from vitesse.zoo.deit import deit_base_distilled_patch16_224 as deit_base_distilled_patch16_224
 from vitesse.zoo.deit import deit_base_patch16_224 as deit_base_patch16_224
 from vitesse.zoo.deit import deit_small_distilled_patch16_224 as deit_small_distilled_patch16_224

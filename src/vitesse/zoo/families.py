@@ -7,19 +7,21 @@ from typing import Any
 
 from vitesse.arch import Backbone
 from vitesse.errors import VitesseError
-from vitesse.zoo import autoformer
+from vitesse.zoo import autoformer, cream_settings
 
-SUBNETS = ("autoformer",)  # the families whose published code runs one of many networks
+# Of the families whose published code runs one of many networks, what makes the value of one.
+SUBNETS = {"autoformer": autoformer.subnet, "cream_supernet": cream_settings.subnet}
 
 
 def published_arch(family: str, config: Mapping[str, Any], sampled: Mapping[str, Any]) -> Backbone:
     """The network that the published code runs for `sampled`, to be asked of `from_published(family, ...)`'s supernet.
 
-    `sampled` is {"layer_num", "embed_dim": [...], "num_heads": [...], "mlp_ratio": [...]}, one value for each layer.
-    VitesseError where it does not fit `config`. The bias of q, k, v is "packed", as the published slice has it.
+    `sampled` of "autoformer" is {"layer_num", "embed_dim": [...], "num_heads": [...], "mlp_ratio": [...]}, one value for
+    each layer; the bias of q, k, v is "packed", as the published slice has it. Of "cream_supernet" it is {"path": [[0], ...]},
+    an operation for each layer, -1 where it is left out. VitesseError where it does not fit `config`.
     """
     require_family(family, SUBNETS)
-    return autoformer.subnet(config, sampled)
+    return SUBNETS[family](config, sampled)
 
 
 def published_cost(family: str, config: Mapping[str, Any], sampled: Mapping[str, Any]) -> dict[str, int | float]:
@@ -27,7 +29,7 @@ def published_cost(family: str, config: Mapping[str, Any], sampled: Mapping[str,
 
     Its slips are kept, so that figures can be compared; `vitesse.arch.cost` counts what is really there.
     """
-    require_family(family, SUBNETS)
+    require_family(family, ("autoformer",))
     return autoformer.counts(config, sampled)
 
 

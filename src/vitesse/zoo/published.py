@@ -8,6 +8,16 @@ from typing import Any, Protocol
 from vitesse.arch import Arch, CellNetwork, cost
 from vitesse.zoo.autoformer import autoformer_base, autoformer_small, autoformer_tiny
 from vitesse.zoo.cdarts import cdarts_cifar10, cdarts_imagenet
+from vitesse.zoo.cream import (
+    cdarts_a,
+    cdarts_b,
+    cream_14,
+    cream_43,
+    cream_114,
+    cream_287,
+    cream_481,
+    cream_604,
+)
 from vitesse.zoo.deit import (
     deit_base_distilled_patch16_224,
     deit_base_patch16_224,
@@ -118,6 +128,8 @@ class Model:
         }
 
 
+_CDARTS = "README of the published CDARTS code, arXiv 2006.10724; macs count normalizations and pooling, too"
+_CREAM = "README of the published Cream code, arXiv 2010.15821; macs count normalizations and pooling, too"
 _AUTOFORMER = "README of the published AutoFormer code; macs: AutoFormer paper, arXiv 2107.00651"
 _CDARTS = "README of the published CDARTS code, arXiv 2006.10724"
 _EFFICIENTVIT = "README of the published EfficientViT code, arXiv 2305.07027"
@@ -180,6 +192,14 @@ MODELS = (
     Model("deit_irpe", deit_small_patch16_224_ctx_euc_20_shared_k, Figures(None, None, None, _IRPE_NAMED)),
     Model("deit_irpe", deit_small_patch16_224_ctx_quant_51_shared_k, Figures(None, None, None, _IRPE_NAMED)),
     Model("deit_irpe", deit_small_patch16_224_ctx_cross_56_shared_k, Figures(None, None, None, _IRPE_NAMED)),
+    Model("cream", cream_14, Figures(None, 14e6, 53.8, _CREAM)),
+    Model("cream", cream_43, Figures(None, 43e6, 66.3, _CREAM)),
+    Model("cream", cream_114, Figures(None, 114e6, 72.8, _CREAM)),
+    Model("cream", cream_287, Figures(None, 287e6, 77.6, _CREAM)),
+    Model("cream", cream_481, Figures(None, 481e6, 79.2, _CREAM)),
+    Model("cream", cream_604, Figures(None, 604e6, 80.0, _CREAM)),
+    Model("cdarts", cdarts_a, Figures(7.0e6, 294e6, 77.4, _CDARTS)),
+    Model("cdarts", cdarts_b, Figures(6.4e6, 394e6, 78.2, _CDARTS)),
     Model("efficientvit", efficientvit_m0, Figures(2.3e6, 79e6, 63.2, _EFFICIENTVIT)),
     Model("efficientvit", efficientvit_m1, Figures(3.0e6, 167e6, 68.4, _EFFICIENTVIT)),
     Model("efficientvit", efficientvit_m2, Figures(4.2e6, 201e6, 70.8, _EFFICIENTVIT)),

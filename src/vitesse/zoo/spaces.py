@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vitesse.arch import Arch, Backbone, from_json
 from vitesse.arch.choice import has_choice
 from vitesse.errors import UsageError
 from vitesse.zoo.autoformer import autoformer_base_space, autoformer_small_space, autoformer_tiny_space
+from vitesse.zoo.cream_space import cream_space
 from vitesse.zoo.published import MODELS
 
-SPACES = {
+SPACES: dict[str, Callable[[], Backbone]] = {
     "autoformer_tiny": autoformer_tiny_space,
     "autoformer_small": autoformer_small_space,
     "autoformer_base": autoformer_base_space,
+    **{f"cream_{band}": partial(cream_space, max_flops=band) for band in (14, 43, 114, 287, 481, 604)},
 }
 
 
@@ -23,7 +27,7 @@ def space_named(name: str) -> Backbone:
     if name not in SPACES:
         near = difflib.get_close_matches(name, SPACES, n=3, cutoff=0.0)
         raise UsageError(
-            f"A space is a JSON file or one of {', '.join(SPACES)}, but got {name!r}. Did you mean {near[0]}?"
+            f"A space is a JSON file, auto, mobile, or one of {', '.join(SPACES)}, but got {name!r}. Did you mean {near[0]}?"
         )
     return SPACES[name]()
 
