@@ -77,7 +77,8 @@ def test_the_ends_draw_operations_alike() -> None:
 
 def test_a_whole_search_in_it(tmp_path: Path) -> None:
     settings = brief(seed=1)
-    settings = replace(settings, supernet=replace(settings.supernet, space="mobile", randoms=1))
+    supernet = replace(settings.supernet, space="mobile", rule="single")
+    settings = replace(settings, supernet=supernet, search=replace(settings.search, generations=1))
     with opened(tmp_path / "run", settings) as folder, pytest.raises(Killed):
         shrink(settings, folder, voice=Listener(die=("finish", 0)).voice)
     winner = from_json((tmp_path / "run" / "arch.json").read_text())
