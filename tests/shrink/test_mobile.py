@@ -75,7 +75,8 @@ def test_the_ends_draw_operations_alike() -> None:
     assert [stage.dim for stage in big.stages] == [stage.dim for stage in largest(found).stages]
 
 
-def test_a_whole_search_in_it(tmp_path: Path) -> None:
+def test_a_whole_search_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitesse.shrink.supernet.POOL", 16)  # drawing subnets takes longest
     settings = brief(seed=1)
     supernet = replace(settings.supernet, space="mobile", rule="single")
     settings = replace(settings, supernet=supernet, search=replace(settings.search, generations=1))
