@@ -2,8 +2,9 @@
 
     python benchmarks/costs.py [--quick] [--json FILE]
 
-Random networks of the space AutoFormer-T. `formula` is `vitesse.arch.cost`: parameters, multiply-adds, memory. `build` makes
-each network without memory for its weights (device meta) and counts its parameters only. `count` also runs it under
+Random networks of the space AutoFormer-T, and random paths of Cream's space of 600 million multiply-adds. `formula` is
+`vitesse.arch.cost`: parameters, multiply-adds, memory. `build` makes each network without memory for its weights (device
+meta) and counts its parameters only. `count` also runs it under
 PyTorch's FlopCounterMode. The last two are timed on a few networks, and their time for all is extrapolated.
 The clock is processor time. Target: the formula in less than a second.
 """
@@ -22,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitesse.arch import Backbone, cost, sample
 from vitesse.nets.build import skeleton
 from vitesse.zoo.autoformer import autoformer_tiny_space
+from vitesse.zoo.cream_space import cream_space
 
 NETWORKS = 10_000
 
@@ -61,6 +63,11 @@ def main() -> None:
         assert build(arch) == cost(arch).params, "the formula must count what the network has"
     rows = [timed("formula", cost, archs), timed("formula again", cost, archs)]
     rows += [timed("build", build, few), timed("count", count, few)]
+    chains = cream_space()
+    paths = [sample(chains, rng) for _ in range(NETWORKS)]
+    for path in paths[:3]:
+        assert build(path) == cost(path).params, "the formula must count what the network has"
+    rows += [timed("formula, paths of Cream", cost, paths)]
     gap = [count(arch) / cost(arch).macs for arch in few]
     show(
         "Costs of architectures (AutoFormer-T at 224)",

@@ -6,6 +6,7 @@ AutoFormer-tiny at 224 and 64 pixels. `supernet` cuts the subnet out and runs it
 a subnet that was never asked for before, so that its skeleton is made too. `plain` is the same subnet extracted. `timm`
 is a ViT of the nearest uniform sizes, without relative position. `naive` is `plain` with the relative vectors of all pairs
 of tokens as one (N, N, head_dim) tensor and einsum, as the maths is printed. Ratios are to `plain`, in the same rounds.
+Also a path of Cream's space (43 million multiply-adds, 64 pixels), where operations are selected, not sliced.
 The clock is the process's own processor time (one thread), so that others on the machine disturb little.
 Target: supernet at most 1.05 for forward and backward.
 """
@@ -33,6 +34,7 @@ from vitesse.ops.relative_position import RelativePositionTables
 from vitesse.supernet import Supernet, inherit
 from vitesse.weights.slice import places, take_all
 from vitesse.zoo.autoformer import autoformer_tiny_space
+from vitesse.zoo.cream_space import cream_space
 
 CLASSES = 1000
 Forward = Callable[[Tensor], Tensor]
@@ -148,6 +150,34 @@ def case(supernet: Supernet, name: str, arch: Backbone, *, batch: int, train: bo
     }
 
 
+def path_case(*, batch: int, train: bool, quick: bool) -> Row:
+    """A path of Cream's space, which selects operations: in the supernet, and as a network of its own."""
+    space = cream_space(max_flops=43, classes=CLASSES, image=64)
+    supernet, rng = Supernet(space), random.Random(0)
+    arch = sample(space, rng)
+    images = torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plain = inherit(supernet.network, arch)
+    for module in (supernet, plain):
+        module.train(False)
+    same_numbers(plain, lambda x: supernet(x, arch), images=images[:2])
+    for module in (supernet, plain):
+        module.train(train)
+    how: Any = {"images": images, "train": train, "bf16": False}
+    calls = {
+        "plain": call(plain, owner=plain, **how),
+        "supernet": call(lambda x: supernet(x, arch), owner=supernet, **how),
+        "fresh": call(lambda x: supernet(x, sample(space, rng)), owner=supernet, **how),
+    }
+    timed = time_interleaved(calls, rounds=10 if quick else 60, warmup=1, seconds=12.0, clock=time.process_time)
+    return {
+        "what": "fwd+bwd" if train else "fwd",
+        "batch": batch,
+        "plain ms": timed["plain"].median_ms,
+        **{f"{key}/plain": ratio(timed, key) for key in ("supernet", "fresh")},
+        "rounds": timed["plain"].rounds,
+    }
+
+
 def ratio(timed: Mapping[str, Latency], name: str) -> str:
     """How many times as long as the plain network, with the 10th and 90th percentile over the rounds."""
     if name not in timed:
@@ -247,12 +277,14 @@ def main() -> None:
                 print(rows[-1], flush=True)
         if not args.quick and which("c++"):
             graphs += [compiled(supernet, archs["middle"], batch=batch, rounds=15) for batch in (1, 16)]
+    paths = [path_case(batch=batch, train=train, quick=args.quick) for batch in (1, 16) for train in (False, True)]
     parts = shares(supernet)
     show("A step of the supernet (AutoFormer-tiny; ratio to the plain network, 10th to 90th percentile)", rows)
+    show("A path of Cream's space at 64 pixels; fresh: another path each time", paths)
     show("What the supernet adds, whatever the images and the batch", parts)
     if graphs:
         show("The extracted middle subnet compiled (fp32, evaluation)", graphs)
-    end(args, before, {"rows": rows, "parts": parts, "compiled": graphs})
+    end(args, before, {"rows": rows, "paths": paths, "parts": parts, "compiled": graphs})
 
 
 if __name__ == "__main__":

@@ -40,9 +40,11 @@ from vitesse.arch import MBConv as MBConv
 from vitesse.arch import OffsetTable as OffsetTable
 from vitesse.arch import PatchEmbed as PatchEmbed
 from vitesse.arch import PatchMerging as PatchMerging
+from vitesse.arch import PlainConv as PlainConv
 from vitesse.arch import RelativePosition as RelativePosition
 from vitesse.arch import SandwichDownsample as SandwichDownsample
 from vitesse.arch import ShiftedWindowAttention as ShiftedWindowAttention
+from vitesse.arch import Skip as Skip
 from vitesse.arch import Stage as Stage
 from vitesse.arch import WindowAttention as WindowAttention
 from vitesse.arch import cost as cost

@@ -37,6 +37,7 @@ from vitesse.nets.taps import looking
 from vitesse.weights.selection import selected
 from vitesse.weights.slice import Place, places, slice_state, take_all
 
+STATISTICS = ("running_mean", "running_var")  # what is stored and not learned, and has channels
 KEPT = 1024  # skeletons: as many as a training draws its subnets from
 
 
@@ -66,6 +67,7 @@ class Supernet(nn.Module):
         self.network = skeleton(self.host, drop_path=self._rates)
         initialize(self.network)
         self._skeletons: OrderedDict[Backbone, tuple[NetworkOfBlocks, Mapping[str, Place]]] = OrderedDict()
+        self._holders: tuple[NetworkOfBlocks, dict[str, tuple[dict[str, Tensor | None], str]]] | None = None
         self._blocks: dict[tuple[object, ...], nn.Module] = {}
         self._downs: dict[tuple[int, Down, int, int], nn.Module] = {}
 
@@ -80,7 +82,7 @@ class Supernet(nn.Module):
             logits: Tensor = self.network(x)
             return logits
         plain, where = self._skeleton(arch or self.host)
-        weights = take_all(self._state(), where) | dict(statistics or {})
+        weights = take_all(self._state(where.values()), where) | dict(statistics or {})
         sliced: Tensor = functional_call(plain, weights, (x,), strict=True)
         if self.training and not statistics:
             self._write_back(weights, where)
@@ -89,7 +91,7 @@ class Supernet(nn.Module):
     def tapped(self, x: Tensor, arch: Backbone) -> tuple[Tensor, list[Tensor]]:
         """The logits of `arch` and its features (B, dim, rows, columns) at the end of every stage."""
         plain, where = self._skeleton(arch)
-        weights = take_all(self._state(), where)
+        weights = take_all(self._state(where.values()), where)
         inner = {f"network.{name}": weight for name, weight in weights.items()}
         found: tuple[Tensor, list[Tensor]] = functional_call(Tapped(plain), inner, (x,), strict=True)
         if self.training:
@@ -99,10 +101,9 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def _write_back(self, weights: Mapping[str, Tensor], where: Mapping[str, Place]) -> None:
         """Put running statistics that were cut as copies, because their axis is a product, back where they came from."""
-        buffers = dict(self.network.named_buffers()) if self._counts else {}
-        for name, (held, cut) in where.items() if buffers else ():
-            if held in buffers and cut is not None and len(cut.factors) > 1:
-                part = cut.part(buffers[held])
+        for name, place in where.items() if self._counts else ():
+            if place.cut is not None and len(place.cut.factors) > 1 and name.endswith(STATISTICS):
+                part = place.cut.part(self._state([place])[place.name])
                 part.copy_(weights[name].view(part.shape))
 
     @torch.no_grad()
@@ -112,8 +113,8 @@ class Supernet(nn.Module):
         Empty without batch normalization. To be asked for in evaluation mode.
         """
         plain, where = self._skeleton(arch)
-        names = [name for name, _ in plain.named_buffers()]
-        own = fresh(take_all(self._state(), {name: where[name] for name in names}))
+        lying = {name: where[name] for name, _ in plain.named_buffers()}
+        own = fresh(take_all(self._state(lying.values()), lying))
         if own:
             with gathering(plain):
                 for images in batches:
@@ -128,15 +129,29 @@ class Supernet(nn.Module):
         """
         plain, where = self._skeleton(arch)
         with looking(plain):
-            weights = take_all(self._state(), where) | self.statistics(arch, seen)
+            weights = take_all(self._state(where.values()), where) | self.statistics(arch, seen)
             logits: Tensor = functional_call(plain, weights, (x,), strict=True)
         return logits
 
-    def _state(self) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = dict(self.network.named_parameters())
-        if self._counts:  # looking through all modules once more takes a while
-            state |= dict(self.network.named_buffers())
-        return state
+    def _state(self, wanted: Iterable[Place]) -> dict[str, Tensor]:
+        """The host's tensors that are wanted, by name.
+
+        Where each is held is looked up once for a network: looking through all modules takes a while, and longer the more
+        candidates there are.
+        """
+        if self._holders is None or self._holders[0] is not self.network:
+            held: dict[str, tuple[dict[str, Tensor | None], str]] = {}
+            for prefix, module in self.network.named_modules():
+                for tensors_of in (module._parameters, module._buffers):
+                    held |= {f"{prefix}.{name}".removeprefix("."): (tensors_of, name) for name in tensors_of}
+            self._holders = (self.network, held)  # a tuple, so that it is no submodule
+        found = {}
+        for name, _ in wanted:
+            holder, leaf = self._holders[1][name]
+            tensor = holder[leaf]
+            assert tensor is not None
+            found[name] = tensor
+        return found
 
     def _places(self, arch: Backbone) -> dict[str, Place]:
         """Where the weights of `arch` lie in the host's; VitesseError for what is neither selected nor a slice."""

@@ -3,9 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from vitesse.arch import ConvStem, Downsample, Grid, LocalConv, MBConv
-from vitesse.ops.convolution import ConvTokens, Downsampling, InvertedResidual, LocalConvolution, to_map, to_tokens
+from vitesse.arch import ConvStem, Downsample, Grid, LocalConv, MBConv, PlainConv
+from vitesse.ops.convolution import (
+    ConvTokens,
+    Downsampling,
+    InvertedResidual,
+    LocalConvolution,
+    PlainConvolution,
+    SqueezeExcite,
+    to_map,
+    to_tokens,
+)
 
 GRID = Grid(5, 7)
 
@@ -54,3 +64,48 @@ def test_a_stem_makes_the_grid_of_its_value(layers: int, size: tuple[int, int]) 
     assert module(images).shape == (2, grid.tokens, 16)
     assert grid == ConvStem(image=size, layers=layers).grid
     assert [conv.conv.out_channels for conv in module.convs][-2:] == [8, 16][-layers:]  # type: ignore[union-attr]
+
+
+def test_gates_multiply_channels_by_a_hard_sigmoid() -> None:
+    """relu6(x + 3) / 6 of what the means say, through a quarter of the channels, in multiples of 8."""
+    module = SqueezeExcite(16, 8, gate=nn.Hardsigmoid())
+    x = torch.randn(2, 16, 5, 7)
+    said = module.restore(module.reduce(x.mean((2, 3), keepdim=True)).relu())
+    torch.testing.assert_close(module(x), x * functional.relu6(said + 3) / 6)
+    assert [MBConv(ratio=1.0).sizes(width)["squeeze.hidden"] for width in (8, 16, 35, 46, 960)] == [8, 8, 8, 16, 240]
+
+
+@pytest.mark.parametrize("squeeze", [False, True])
+def test_without_the_first_convolution_it_is_depthwise_separable(squeeze: bool) -> None:
+    module = InvertedResidual(MBConv(ratio=1.0, expand=False, squeeze=squeeze, act="silu"), 8).eval()
+    nn.init.ones_(module.project.norm.weight)
+    x = torch.randn(2, GRID.tokens, 8)
+    inner = module.act(module.depthwise(to_map(x, GRID)))
+    expected = module.project(module.squeeze(inner) if squeeze else inner)
+    torch.testing.assert_close(module(x, GRID), to_tokens(expected))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("expand", [True, False])
+def test_a_way_in_makes_the_grid_of_its_value(stride: int, expand: bool) -> None:
+    value = Downsample(ratio=1.0, kernel=5, stride=stride, squeeze=True, expand=expand)
+    out = Downsampling(value, 4, 6)(torch.randn(2, GRID.tokens, 4), GRID)
+    assert out.shape == (2, value.grid(GRID).tokens, 6) and out.is_contiguous()
+
+
+def test_a_plain_convolution_changes_the_width_alone() -> None:
+    value = PlainConv(kernel=3)
+    module = PlainConvolution(value, 4, 6)
+    x = torch.randn(2, GRID.tokens, 4)
+    out = module(x, GRID)
+    assert value.grid(GRID) == GRID and out.shape == (2, GRID.tokens, 6)
+    torch.testing.assert_close(out, to_tokens(functional.silu(module.project(to_map(x, GRID)))))
+
+
+def test_a_stem_may_end_in_its_activation() -> None:
+    plain, active = (
+        ConvTokens(ConvStem(image=8, layers=1, act="silu", act_last=last), 4).eval() for last in (False, True)
+    )
+    active.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(active(images), functional.silu(plain(images)))

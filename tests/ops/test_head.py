@@ -45,3 +45,19 @@ def test_no_classes_give_the_features() -> None:
     assert torch.equal(Classifier(Head(classes=0, norm=LayerNorm()), 6)(X[:, 0]), X[:, 0])
     both = Classifier(Head(classes=0, pool="distilled"), 6)
     torch.testing.assert_close(both(X[:, :2]), X[:, :2].mean(1))
+
+
+def test_a_hidden_layer_stands_before_the_classifier() -> None:
+    head = Classifier(Head(classes=4, pool="mean", norm=None, norm_first=False, hidden=9, act="relu"), 6)
+    inner = head.hidden(X[:, 2:].mean(1)).relu()
+    torch.testing.assert_close(head.pool(X, 2), inner)
+    torch.testing.assert_close(head(head.pool(X, 2)), head.classifier(inner))
+
+
+def test_a_norm_before_a_hidden_layer_is_folded_into_it() -> None:
+    head = Classifier(Head(classes=4, pool="mean", norm=BatchNorm(), norm_first=False, hidden=9), 6).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    expected = head(head.pool(X, 2))
+    torch.testing.assert_close(head.folded()(head.pool(X, 2)), expected)
+    assert isinstance(head.norm, torch.nn.Identity)

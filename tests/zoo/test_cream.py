@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -112,12 +113,8 @@ def test_what_is_no_path_is_refused() -> None:
     for path in ([[0], [6], [0], [0], [0], [0], [0]], [[0], [-1], [0], [0], [0], [0], [0]], [[0], [0], [0]]):
         with pytest.raises(ValueError, match=r"[Pp]ath|zip"):
             path_arch(path)
-    with pytest.raises(ValueError, match="space"):
-        arch_path(from_json(to_json(cdarts_a())).__class__(**{**_parts(cdarts_a()), "head": cream_287(classes=3).head}))
-
-
-def _parts(arch):
-    from dataclasses import replace
-
-    stem = replace(arch.stem, act="relu")
-    return {"stem": stem, "stages": tuple(replace(stage, dim=stage.dim + 8) for stage in arch.stages)}
+    relu = replace(cream_14(), stem=replace(cream_14().stem, act="relu"))
+    assert arch_path(relu) == arch_path(cream_14())  # the stem is the images' affair
+    wide = replace(cream_14(), stages=tuple(replace(stage, dim=stage.dim + 8) for stage in cream_14().stages))
+    with pytest.raises(ValueError, match="Cream's space"):
+        arch_path(wide)

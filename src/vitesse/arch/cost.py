@@ -7,6 +7,7 @@ from functools import lru_cache, singledispatch
 
 from vitesse.arch.axes import Axis, branch_parameters, count, down_parameters, part_parameters
 from vitesse.arch.backbone import Backbone, Block, require_closed
+from vitesse.arch.choice import Options
 from vitesse.arch.conv_stem import ConvStem
 from vitesse.arch.head import Head
 from vitesse.arch.operation import Down, Grid
@@ -41,7 +42,9 @@ def cost(arch: object) -> Cost:
 @cost.register
 def _(arch: Backbone) -> Cost:
     for stage in arch.stages:
-        require_closed((stage.dim, stage.depth, stage.share, stage.down), "cost")
+        # What is open within a down or a block is found where it is costed, once.
+        way = stage.down if isinstance(stage.down, Options) else None
+        require_closed((stage.dim, stage.depth, stage.share, way), "cost")
     params, macs, alive = _ends_cost(arch.stem, arch.head, arch.stages[0].dim, arch.stages[-1].dim)
     before, width = arch.stem.grid, arch.stages[0].dim
     for stage, grid in zip(arch.stages, arch.grids, strict=True):

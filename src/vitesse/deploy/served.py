@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import MLP, CellNetwork, ConvStem, LocalConv, MBConv, WindowAttention
+from vitesse.arch import MLP, CellNetwork, ConvMLP, ConvStem, LocalConv, MBConv, Skip, WindowAttention
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata
 from vitesse.errors import UsageError, VitesseError
@@ -17,7 +17,7 @@ from vitesse.nets import Network
 from vitesse.nets.fold import fold
 
 # What computes the same at every place of a map of any size, apart from the windows, which have to fit.
-_ANY_SIZE = (MLP, LocalConv, MBConv, WindowAttention)
+_ANY_SIZE = (MLP, ConvMLP, LocalConv, MBConv, Skip, WindowAttention)
 
 
 class Served(nn.Module):

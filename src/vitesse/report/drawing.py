@@ -117,7 +117,8 @@ def _(branch: ConvMLP, dim: int) -> Wing:
 @wing.register
 def _(branch: MBConv, dim: int) -> Wing:
     hidden = branch.hidden(dim)
-    title = f"MBConv: {hidden} hidden, kernel {branch.kernel}, ratio {branch.ratio:g}"
+    gates = ", gated" if branch.squeeze else ""
+    title = f"MBConv: {hidden} hidden, kernel {branch.kernel}, ratio {branch.ratio:g}{gates}"
     return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
 
 
@@ -140,7 +141,10 @@ def draw(arch: Backbone, *, name: str, scale: Scale, kind: Literal["winner", "te
     count = sum(len(lines) for _, blocks in rows for lines in blocks)
     # Deep networks get thinner rows, so that the drawing stays on a screen.
     pitch = max(8.0, min(21.0, 620 / max(count, 1)))
-    parts = [_stem(arch, scale), _heads(rows[0][1][0], dim=arch.stages[0].dim, scale=scale)]
+    parts = [
+        _stem(arch, scale),
+        *(_heads(blocks[0], dim=stage.dim, scale=scale) for stage, blocks in rows[:1] if blocks),
+    ]
     y = float(CAP)
     number = 0
     for stage, blocks in rows:

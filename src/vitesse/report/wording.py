@@ -18,6 +18,7 @@ from vitesse.arch import (
     LocalConv,
     MBConv,
     ShiftedWindowAttention,
+    Skip,
     Stage,
     WindowAttention,
 )
@@ -184,7 +185,8 @@ def _stage(stage: Stage) -> tuple[str, ...]:
             columns.setdefault(name, []).append(word)
     rest = (f"{name} {words[0] if len(set(words)) == 1 else ' '.join(words)}" for name, words in columns.items())
     shared = f", each {stage.group} sharing weights" if stage.group > 1 else ""
-    return (f"{stage.dim} wide, {stage.depth} blocks{shared}", *rest)
+    count = f"{stage.depth} block{'' if stage.depth == 1 else 's'}" if stage.depth else "no blocks"
+    return (f"{stage.dim} wide, {count}{shared}", *rest)
 
 
 @singledispatch
@@ -221,7 +223,13 @@ def _(branch: ConvMLP) -> tuple[str, str]:
 
 @told.register
 def _(branch: MBConv) -> tuple[str, str]:
-    return "MBConv ratio", f"{branch.ratio:g}"
+    gates = " gated" if branch.squeeze else ""
+    return "MBConv ratio/kernel", f"{branch.ratio:g}/{branch.kernel}{gates}"
+
+
+@told.register
+def _(branch: Skip) -> tuple[str, str]:
+    return "left out", "yes"
 
 
 @told.register

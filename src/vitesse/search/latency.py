@@ -19,6 +19,7 @@ from vitesse.arch import (
     MBConv,
     Options,
     ShiftedWindowAttention,
+    Skip,
     WindowAttention,
     cost,
     resolve,
@@ -78,8 +79,12 @@ class LatencyModel:
 def features(arch: Backbone) -> Array:
     """What latency may depend on, as (features,): the costs, the number of blocks and branches, summed widths."""
     price = cost(arch)
-    blocks = [(stage.dim, block) for stage in arch.stages for block in stage.blocks]
-    branches = [(dim, branch) for dim, block in blocks for branch in block.branches]
+    blocks = [
+        (stage.dim, [branch for branch in block.branches if not isinstance(branch, Skip)])
+        for stage in arch.stages
+        for block in stage.blocks
+    ]
+    branches = [(dim, branch) for dim, block in blocks for branch in block]
     kinds = (Attention, ShiftedWindowAttention, WindowAttention)
     attentions = [branch for _, branch in branches if isinstance(branch, kinds)]
     cascades = [(dim, branch) for dim, branch in branches if isinstance(branch, CascadedAttention)]
@@ -88,7 +93,7 @@ def features(arch: Backbone) -> Array:
             price.params,
             price.macs,
             price.memory_bytes,
-            len(blocks),
+            sum(bool(block) for _, block in blocks),
             len(branches),
             sum(dim for dim, _ in branches),
             sum(branch.heads for branch in attentions) + sum(branch.heads for _, branch in cascades),

@@ -88,6 +88,8 @@ def space_around(arch: Backbone, *, multiplex: int | Literal["none", "auto"] = "
 
 
 def _around(stage: Stage, multiplex: int | Literal["none", "auto"]) -> Stage:
+    if not stage.depth:
+        return stage
     blocks = tuple(_looser(block, mixed=multiplex != "none") for block in stage.blocks)
     # A group is never smaller than that of the teacher, whose weights begin the space's.
     least = math.lcm(stage.group, multiplex) if isinstance(multiplex, int) else stage.group
@@ -131,7 +133,7 @@ def _looser(block: Block, *, mixed: bool) -> Block:
             keys = sorted({max(1, branch.key_dim // 2), branch.key_dim})
             kernels = tuple(_choice(sorted({min(3, side), side})) for side in branch.kernels)
             branches.append(replace(branch, window=_choice(windows), key_dim=_choice(keys), kernels=kernels))
-        elif isinstance(branch, (MLP, MBConv, ConvMLP)):
+        elif isinstance(branch, (MLP, ConvMLP)) or (isinstance(branch, MBConv) and branch.expand):
             ratios = sorted({branch.ratio * part for part in (0.25, 0.5, 0.75, 1)})
             branches.append(replace(branch, ratio=_choice(ratios)))
         else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from functools import partial
+from statistics import median
 
 from vitesse.arch import (
     Backbone,
@@ -20,8 +22,7 @@ from vitesse.arch import (
     Skip,
     Stage,
     cost,
-    largest,
-    smallest,
+    sample,
 )
 from vitesse.data.preprocess import Preprocess
 
@@ -29,6 +30,7 @@ from vitesse.data.preprocess import Preprocess
 STEM, WIDTHS, LAST, HIDDEN = 16, (24, 40, 80, 96, 192), 320, 1280
 SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)  # of all widths together
 STEP = 8  # widths are its multiples
+TYPICAL = 33  # random networks whose median is a space's typical cost
 BLOCKS = (0, 1, 2, 3)  # in a stage, beside what leads into it
 # Maps of the last stage have at least so many tokens a side, of no more than 32 pixels each way.
 LEAST_SIDE, COARSEST = 4, 32
@@ -40,7 +42,7 @@ def mobile_space(preprocess: Preprocess, *, classes: int, budget: Budget) -> Bac
 
     In each layer the kernel is an operation's own (3, 5, and 7 where maps are large), and a layer may be left out; how far it
     expands and whether channels are gated are sizes within it. Depths and widths are open, too. Of the scales of all widths
-    it takes the one whose networks' middle, by geometric mean of the smallest and the largest, is nearest to the limits.
+    it takes the one whose typical network, the median of some random ones, is nearest to the tightest limit.
     """
     limits = {name: limit for name, limit in budget.limits().items() if name != "latency_ms"}
     made = partial(_scaled, preprocess=preprocess, classes=classes)
@@ -50,11 +52,10 @@ def mobile_space(preprocess: Preprocess, *, classes: int, budget: Budget) -> Bac
 
 
 def _distance(space: Backbone, limits: dict[str, float]) -> float:
-    """How far the middle of a space is from the tightest of the limits, as a factor's logarithm."""
-    low, high = (cost(end(space)).to_dict() for end in (smallest, largest))
-    return abs(
-        max((math.log(low[name]) + math.log(high[name])) / 2 - math.log(limit) for name, limit in limits.items())
-    )
+    """How far a typical network is from the tightest of the limits, as a factor's logarithm."""
+    rng = random.Random(0)
+    prices = [cost(sample(space, rng)).to_dict() for _ in range(TYPICAL)]
+    return abs(max(math.log(median(price[name] for price in prices) / limit) for name, limit in limits.items()))
 
 
 def _scaled(scale: float, *, preprocess: Preprocess, classes: int) -> Backbone:

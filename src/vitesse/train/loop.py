@@ -109,9 +109,11 @@ class _Run:
         self.network = network.to(self.accelerator.device)
         self._learning()
         require_optimizer(settings.optimizer)
+        own: dict[str, Any] = {"eps": settings.eps} if settings.eps else {}
         self.optimizer = create_optimizer_v2(
             network,
             opt=settings.optimizer,
+            **own,
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             layer_decay=settings.layer_decay if settings.layer_decay < 1 else None,

@@ -14,8 +14,8 @@ class TrainSettings:
     epochs: passes over the data; 0 for as many as make about `steps` updates, but no fewer than 10.
     batch: images a step over all processes. lr: the peak rate, for this batch; it rises from start_lr and falls to min_lr
     along a cosine. drops: the shares of all steps at which the rate falls to a tenth, instead of the cosine and min_lr.
-    optimizer: a name that timm knows. layer_decay: how much smaller the rate is from each layer to the one
-    before it, for tuning what was trained; 1 for one rate.
+    optimizer: a name that timm knows. eps: what it adds to the size of a gradient; 0 for its own default. layer_decay: how
+    much smaller the rate is from each layer to the one before it, for tuning what was trained; 1 for one rate.
     warmup: the share of all steps in which the rate rises. warmup_steps: their number instead, of which no more than a tenth
     of all steps is taken; 0 for the share. ema: decay of averaged weights, which are then what is evaluated and kept; 0 for
     none. clip: greatest gradient norm, 0 for none. clip_mode: whose norm: "norm", that of all gradients together, or
@@ -35,6 +35,7 @@ class TrainSettings:
     warmup_steps: int = 0
     drops: tuple[float, ...] = ()
     optimizer: str = "adamw"
+    eps: float = 0.0
     weight_decay: float = 0.05
     layer_decay: float = 1.0
     clip: float = 1.0
@@ -63,6 +64,7 @@ class TrainSettings:
                 all(a < b for a, b in pairwise((0.0, *self.drops, 1.0))),
                 "shares of the steps, between 0 and 1 and in order",
             ),
+            "eps": (self.eps >= 0, "at least 0 (0: the optimizer's default)"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1 (1: one rate for all layers)"),
             "clip": (self.clip >= 0, "at least 0 (0: no clipping)"),

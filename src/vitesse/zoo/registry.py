@@ -165,5 +165,5 @@ def _features(arch: Arch, rate: float, indices: int | Sequence[int] | None) -> A
     depth = min(stage.depth, -(-(last + 1) // stage.group) * stage.group)  # blocks that share weights stay together
     shallow = replace(stage, depth=depth, block=stage.blocks[:depth])
     kept = arch.stages[: last + 1] if many else (shallow,)
-    headless = replace(arch, stages=kept, head=head)
+    headless = replace(arch, stages=kept, head=replace(arch.head, classes=0, norm=None, hidden=0))
     return FeatureGetterNet(build(headless, drop_path=rates), out_indices=tuple(taken))

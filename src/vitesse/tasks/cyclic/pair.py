@@ -11,8 +11,10 @@ from torch.func import functional_call
 from vitesse.arch import Backbone, size
 from vitesse.arch.choice import options
 from vitesse.errors import UsageError
-from vitesse.nets import Network, build
+from vitesse.nets import NetworkOfBlocks
 from vitesse.nets.branch import Candidates
+from vitesse.nets.build import skeleton
+from vitesse.nets.interface import initialize
 from vitesse.nets.tapped import Tapped
 from vitesse.ops.nb201 import CellEdge
 from vitesse.search.likelihood import Likelihood, key_of
@@ -36,7 +38,8 @@ class Pair(nn.Module):
         self.settings = settings
         self.evaluation = Supernet(space, drop_path=drop_path)
         host = self.evaluation.host
-        self.search = build(host, drop_path=drop_path)
+        self.search = skeleton(host, drop_path=drop_path)
+        initialize(self.search)
         self._keys, self._free = _slots(self.search, repeat=settings.repeat)
         if not self._keys:
             raise UsageError(
@@ -80,7 +83,7 @@ class Pair(nn.Module):
         return Likelihood(logits=logits, repeat=self.settings.repeat)
 
 
-def _slots(network: Network, *, repeat: bool) -> tuple[dict[str, str], dict[str, list[bool]]]:
+def _slots(network: NetworkOfBlocks, *, repeat: bool) -> tuple[dict[str, str], dict[str, list[bool]]]:
     """The modules that mix, by name, with the key of their architecture parameters; and for each key which of its
     candidates have no parameters.
     """
