@@ -41,13 +41,11 @@ from vitesse.train.loop import Watch
 from vitesse.train.settings import TrainSettings
 
 EMBEDDING = (32, 64)
-PUBLISHED: dict[str, Any] = {
-    "explore": 0.0, "reset_optimizers": True, "rate": "constant", "clip_over": "all", "reduction": "mean",
-}  # fmt: skip
 WAYS: dict[str, dict[str, Any]] = {
     "cyclic": {},
-    "cyclic, no exploring": {"explore": 0.0},
-    "cyclic, published switches": PUBLISHED,
+    "cyclic, published switches": {"rate": "constant", "clip_over": "all", "reduction": "mean"},
+    "cyclic, nothing forgotten": {"reset_optimizers": False},
+    "cyclic, nothing forgotten, exploring": {"reset_optimizers": False, "explore": 0.5},
 }
 
 

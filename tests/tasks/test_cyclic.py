@@ -126,7 +126,7 @@ def test_the_search_network_mixes_by_what_is_believed() -> None:
 @pytest.mark.parametrize("space", [CELL, TOKENS], ids=["cell", "tokens"])
 def test_each_phase_moves_what_it_is_to_move(space: Backbone, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    pair = Pair(space, dataclasses.replace(SETTINGS, explore=0.0))
+    pair = Pair(space, SETTINGS)
     known: list[dict[str, torch.Tensor]] = []
 
     def recorded(half: int, epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
@@ -151,7 +151,7 @@ def test_weights_of_the_evaluation_network_outlast_a_change_of_architecture(tmp_
     """What no believed network used stays as it began."""
     torch.manual_seed(0)
     before = {name: one.clone() for name, one in Pair(CELL, SETTINGS).evaluation.network.named_parameters()}
-    pair, _ = searched(tmp_path, cyclic=dataclasses.replace(SETTINGS, explore=0.0, cycles=1))
+    pair, _ = searched(tmp_path, cyclic=dataclasses.replace(SETTINGS, cycles=1))
     arch = next(pair.believed().likeliest(CELL, feasible=lambda arch: True))
     for name, one in pair.evaluation.network.named_parameters():
         edge = name.split(".edges.")[-1].split(".")[0] if ".edges." in name else ""
@@ -163,8 +163,16 @@ def test_weights_of_the_evaluation_network_outlast_a_change_of_architecture(tmp_
     "changes",
     [
         {},
-        {"reset_optimizers": True, "rate": "constant", "clip_over": "all", "reduction": "mean", "distance": "kl"},
-        {"detach": True, "ensemble": "sum", "fixed_heads": True, "repeat": True, "distance": "cosine"},
+        {"rate": "constant", "clip_over": "all", "reduction": "mean", "distance": "kl"},
+        {
+            "reset_optimizers": False,
+            "explore": 0.5,
+            "detach": True,
+            "ensemble": "sum",
+            "fixed_heads": True,
+            "repeat": True,
+            "distance": "cosine",
+        },
     ],
     ids=["default", "published", "others"],
 )

@@ -26,15 +26,16 @@ class CyclicSettings:
     reduction: of the interaction (`losses.interaction`). ensemble: whether the three answers of a network are compared
     one by one ("concat") or as their sum. embedding: channels within the heads that make answers of features.
     fixed_heads: leave those heads as they begin. detach: the evaluation network is not pulled towards the search network.
-    rate: "cosine", as of any training, or "constant". reset_optimizers: forget momentum and moments at each cycle.
+    rate: "cosine", as of any training, or "constant". reset_optimizers: forget momentum and moments at each cycle, as
+    published: else Adam's second moment, in which the penalty is large, holds what was penalized where it is for long after.
     clip_over: whose gradient norm is clipped: of what the step moves, or of "all" that has any gradient, even an old one.
-    The published code has rate="constant", reset_optimizers=True, clip_over="all" and reduction="mean".
+    The published code has rate="constant", clip_over="all" and reduction="mean".
     """
 
     cycles: int = 30
     pretrain: float = 0.0625
     warmup: float = 0.25
-    explore: float = 0.5
+    explore: float = 0.0
     alpha_lr: float = 3e-3
     penalty: float = 5.0
     penalty_until: float = 0.667
@@ -48,7 +49,7 @@ class CyclicSettings:
     fixed_heads: bool = False
     detach: bool = False
     rate: Literal["cosine", "constant"] = "cosine"
-    reset_optimizers: bool = False
+    reset_optimizers: bool = True
     clip_over: Literal["stepped", "all"] = "stepped"
 
     def __post_init__(self) -> None:
