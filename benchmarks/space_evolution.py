@@ -144,7 +144,8 @@ def trained(job: Job, space: Backbone, progress: Progress) -> dict[str, Any]:
 def searched(job: Job, space: Backbone) -> Row:
     """The search in the run's supernet, and its winner finished."""
     supernet = load_supernet(job.path(NETWORK), space)
-    found = job.do("search", lambda progress: run_search(job, supernet, costing=Costing(job, space), progress=progress))
+    found = job.do("search", lambda progress: run_search(
+        job, supernet, source=job.folder.path, costing=Costing(job, space), progress=progress))  # fmt: skip
     arch = winner_arch(job)
     job.do("finish", partial(finished, job, arch, supernet))
     network = load_network(job.path(finish.NETWORK)).eval()
