@@ -122,7 +122,7 @@ def one_seed(seed: int, *, out: Path, teacher_file: Path, quick: bool) -> list[R
 
 def searched(job: Job, supernet: Supernet, costing: Costing, progress: Progress) -> dict[str, Any]:
     """The stage of the search."""
-    return run_search(job, supernet, source=source, costing=costing, progress=progress)
+    return run_search(job, supernet, source=job.folder.path, costing=costing, progress=progress)
 
 
 def finished(job: Job, arch: Backbone, supernet: Supernet, teacher: Network, progress: Progress) -> dict[str, Any]:
