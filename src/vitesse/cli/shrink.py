@@ -27,8 +27,8 @@ class Shrink(BudgetOptions, RunOptions):
     """
 
     space: str | None = None
-    """auto (around the teacher; the default), mobile (convolutions, made for the data and the budget), a named space
-    (autoformer_tiny, cream_287, ...), or a JSON file."""
+    """auto (around the teacher; the default), mobile (convolutions, made for the data and the budget), cells (whose
+    operations and edges are searched; cyclic alone), a named space (autoformer_tiny, cream_287, ...), or a JSON file."""
     strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "cyclic", "random"] | None = None
     """How the space is searched; evolution by default. prioritized: among the best paths that the supernet's training met,
     which teach the others meanwhile. cyclic: choices between operations, learned by gradients (CDARTS)."""
