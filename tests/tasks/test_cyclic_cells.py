@@ -31,7 +31,7 @@ SPACE = CellSpace(
     kept=1,
 )
 SETTINGS = CyclicSettings(cycles=3, pretrain=0.2, embedding=(4, 6), alpha_lr=0.1)
-TRAIN = TrainSettings(epochs=2, batch=4, lr=0.01, evaluate_every=2, checkpoint_seconds=0, seed=5)
+TRAIN = TrainSettings(epochs=2, batch=4, lr=0.01, evaluate_every=2, checkpoint_seconds=1e9, seed=5)
 PER_EPOCH = 5
 
 
@@ -111,7 +111,8 @@ def test_the_pools_weights_outlast_a_change_of_cells(tmp_path: Path) -> None:
 def test_a_search_that_was_killed_ends_in_the_same_bits(changes: dict[str, Any], tmp_path: Path) -> None:
     cyclic = dataclasses.replace(SETTINGS, **changes)
     train = dataclasses.replace(TRAIN, ema=0.0 if changes else 0.9)
-    whole, beliefs = searched(tmp_path, cyclic=cyclic, train=dataclasses.replace(train, checkpoint_seconds=1e9))
+    whole, beliefs = searched(tmp_path, cyclic=cyclic, train=train)
+    train = dataclasses.replace(train, checkpoint_seconds=0)
     (tmp_path / "killed").mkdir()
     steps = iter(range(6))  # in the midst of a cycle
 
@@ -123,7 +124,7 @@ def test_a_search_that_was_killed_ends_in_the_same_bits(changes: dict[str, Any],
 
     with pytest.raises(KeyboardInterrupt):
         searched(tmp_path / "killed", cyclic=cyclic, train=train, batches=until_killed)
-    again, same = searched(tmp_path / "killed", cyclic=cyclic, train=train)
+    again, same = searched(tmp_path / "killed", cyclic=cyclic, train=dataclasses.replace(train, checkpoint_seconds=1e9))
     assert beliefs == same and len(beliefs) == 3
     for name, one in whole.state_dict().items():
         assert torch.equal(one, again.state_dict()[name]), name
