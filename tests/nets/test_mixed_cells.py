@@ -187,7 +187,7 @@ def test_found_networks_are_tapped_alike(tiny: CellSpace) -> None:
 def test_a_mixed_network_run_by_cells_is_their_network(tiny: CellSpace) -> None:
     """The pool of a search: its weights are those of every network of found cells, and of nothing else."""
     torch.manual_seed(0)
-    pool = MixedNetwork(replace(tiny, depths=(2, 1)))
+    pool = MixedNetwork(replace(tiny, depths=(2, 1), found_depths=(2, 1)))
     genotypes = CellScores(tiny).genotypes(drawn=torch.Generator().manual_seed(2))
     network = taken(pool, pool.space.network(genotypes, affine=False))
     images = torch.randn(2, 3, 8, 8)

@@ -136,6 +136,7 @@ def search_supernet(
     if isinstance(space, CellSpace):
         if not finishing:
             raise UsageError("Found cells make a network of other sizes, which has to be trained: give --finish.")
+        space = cells.fitted_cells(space, job.parts.preprocess, classes=len(job.parts.classes))
         cells.require_layout(job, space)
         return _conclude_cells(job, space, source=source, teacher=taught)
     costing = _priced(job, space)

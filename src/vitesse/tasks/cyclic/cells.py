@@ -32,8 +32,7 @@ class PairOfCells(Pair[CellNetwork]):
         self.search = MixedNetwork(space)
         self.evaluation = MixedNetwork(replace(space, depths=space.found_depths))
         self.alpha = CellScores(space)
-        last = [s for s, place in enumerate(space.places) if place.halves] or [len(space.places) - 1]
-        taps = [space.places[number] for number in last]
+        taps = [place for place in space.places if place.halves] or [space.places[-1]]
         self.interactor = Interactor(
             [place.channels * place.outputs for place in taps],
             space.head.classes,
