@@ -33,8 +33,8 @@ from vitesse.data.part import Batch, Part
 from vitesse.data.replay import Stream, permutation
 from vitesse.runs.files import read_json, write_json
 from vitesse.search.likelihood import Likelihood
+from vitesse.tasks.cyclic.blocks import PairOfBlocks
 from vitesse.tasks.cyclic.loop import CyclicTask, learn
-from vitesse.tasks.cyclic.pair import Pair
 from vitesse.tasks.cyclic.settings import CyclicSettings
 from vitesse.tasks.teaching import Teaching
 from vitesse.train.loop import Watch
@@ -78,11 +78,11 @@ def train_settings(steps: int, seed: int) -> TrainSettings:
 def cyclic(settings: CyclicSettings, *, steps: int, seed: int) -> Likelihood:
     """What a cyclic search believes in the end."""
     torch.manual_seed(seed)
-    pair = Pair(truth.space(), settings)
+    pair = PairOfBlocks(truth.space(), settings)
     task = CyclicTask(
         batches=lambda half, epoch, start, rank, world: halves(half, epoch, start, seed),
         steps_per_epoch=half_of(0, seed).steps(truth.BATCH),
-        evaluate=lambda supernet, arch: 0.0, teaching=Teaching(), feasible=lambda arch: True,
+        evaluate=lambda supernet, arch: 0.0, teaching=Teaching(),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         learn(pair, train_settings(steps, seed), task=task, checkpoint=Path(folder) / "pair.pt", watch=Watch())
@@ -93,7 +93,7 @@ def darts(*, steps: int, seed: int) -> Likelihood:
     """What first-order DARTS (ICLR 2019) believes in the end: its alpha learns from one half, its weights from the other."""
     torch.manual_seed(seed)
     settings = train_settings(steps, seed)
-    pair = Pair(truth.space(), CyclicSettings(embedding=EMBEDDING)).train()
+    pair = PairOfBlocks(truth.space(), CyclicSettings(embedding=EMBEDDING)).train()
     weights = torch.optim.AdamW(pair.search.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     alpha = torch.optim.Adam(pair.alpha.parameters(), lr=pair.settings.alpha_lr, betas=(0.5, 0.999), weight_decay=1e-3)
     total = settings.epochs * len(list(halves(0, 0, 0, seed)))
@@ -102,7 +102,7 @@ def darts(*, steps: int, seed: int) -> Likelihood:
         for learned, held in zip(halves(0, epoch, 0, seed), halves(1, epoch, 0, seed), strict=True):
             for optimizer, batch in ((alpha, held), (weights, learned)):
                 pair.zero_grad(set_to_none=True)
-                functional.cross_entropy(pair.searching(batch.images)[0], batch.labels).backward()
+                functional.cross_entropy(pair.searching(batch.images).logits, batch.labels).backward()
                 optimizer.step()
             rate.step()
     return pair.believed()

@@ -32,7 +32,7 @@ from vitesse.nets.interface import initialize
 from vitesse.nets.layers import layers_by_depth
 from vitesse.nets.network import Lender, NetworkOfBlocks, make_block, make_down
 from vitesse.nets.statistics import fresh, gathering
-from vitesse.nets.tapped import Tapped
+from vitesse.nets.tapped import Tapped, Tapping
 from vitesse.nets.taps import looking
 from vitesse.weights.selection import selected
 from vitesse.weights.slice import Place, places, slice_state, take_all
@@ -88,12 +88,12 @@ class Supernet(nn.Module):
             self._write_back(weights, where)
         return sliced
 
-    def tapped(self, x: Tensor, arch: Backbone) -> tuple[Tensor, list[Tensor]]:
-        """The logits of `arch` and its features (B, dim, rows, columns) at the end of every stage."""
+    def tapped(self, x: Tensor, arch: Backbone) -> Tapped:
+        """The logits of `arch` and its maps (B, dim, rows, columns) at the end of every stage."""
         plain, where = self._skeleton(arch)
         weights = take_all(self._state(where.values()), where)
         inner = {f"network.{name}": weight for name, weight in weights.items()}
-        found: tuple[Tensor, list[Tensor]] = functional_call(Tapped(plain), inner, (x,), strict=True)
+        found: Tapped = functional_call(Tapping(plain), inner, (x,), strict=True)
         if self.training:
             self._write_back(weights, where)
         return found

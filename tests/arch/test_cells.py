@@ -20,6 +20,7 @@ from vitesse.arch import (
     Genotype,
     Grid,
     Head,
+    any_space_from_json,
     buffers,
     cost,
     from_json,
@@ -95,6 +96,8 @@ def test_what_is_no_genotype_is_refused(text: str, message: str) -> None:
         (lambda: network(head=Head(classes=4, pool="mean")), "norm=None"),
         (lambda: network(auxiliary=AuxiliaryHead(stage=2)), "one of its 2 stages"),
         (lambda: CellSpace(stem=CellStem(dim=6), head=HEAD, kept=3), "from 1 to 2"),
+        (lambda: CellSpace(stem=CellStem(dim=6), head=HEAD, found_depths=(3, 3)), "found_depths must be empty, or"),
+        (lambda: CellSpace(stem=CellStem(dim=6), head=HEAD, found_depths=(7, 2, 6)), "at least that of depths"),
     ],
 )
 def test_impossible_values_are_refused(make: Any, message: str) -> None:
@@ -157,3 +160,21 @@ def test_counts_are_those_of_the_published_code() -> None:
         for row in rows if row["genotype_file"] == "cifar"
     ]  # fmt: skip
     assert [expected for expected, _ in found] == [counted for _, counted in found] == [3_859_318, 5_493_856]
+
+
+def test_a_space_of_cells_as_json_and_back() -> None:
+    space = CellSpace(stem=CellStem(dim=6), head=HEAD, channels=4, depths=(1, 2), found_depths=(3, 2))
+    assert any_space_from_json(to_json(space)) == space
+    assert CellSpace(stem=CellStem(dim=6), head=HEAD, depths=(1, 2)).found_depths == (1, 2)
+    for read in (from_json, space_from_json):
+        with pytest.raises(ValueError, match="but got CellSpace"):
+            read(to_json(space))
+    with pytest.raises(ValueError, match="this is a CellNetwork"):
+        any_space_from_json(to_json(space.network((GENOTYPE, GENOTYPE))))
+
+
+def test_the_stem_gets_wider_with_the_cells() -> None:
+    space = CellSpace(stem=CellStem(dim=12), head=HEAD, channels=4, depths=(1, 2))
+    wider = space.network((GENOTYPE, GENOTYPE), channels=10)
+    assert (wider.stem.dim, wider.stages[1].channels) == (30, 20)
+    assert space.network((GENOTYPE, GENOTYPE)).stem == space.stem

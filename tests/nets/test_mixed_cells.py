@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vitesse.arch import Cell, CellSpace, CellStem, Genotype, Head
+from vitesse.arch import Cell, CellSpace, CellStem, Edge, Genotype, Head
 from vitesse.arch.cell_network import Place
 from vitesse.nets import build
 from vitesse.nets.cells import CellModule, NetworkOfCells
-from vitesse.nets.mixed_cells import CellScores, MixedCell, MixedNetwork, discretized, tapped
+from vitesse.nets.mixed_cells import CellScores, MixedCell, MixedNetwork, discretized, taken
+from vitesse.nets.tapped import Tapping
 from vitesse.zoo.cdarts import CIFAR_GENOTYPE, cell_space
 from vitesse.zoo.cdarts_weights import in_input, in_operation
 
@@ -176,7 +178,38 @@ def test_found_networks_are_tapped_alike(tiny: CellSpace) -> None:
     network = build(arch)
     assert isinstance(network, NetworkOfCells)
     images = torch.randn(2, 3, 8, 8)
-    seen = tapped(network.eval(), images)
+    seen = Tapping(network.eval())(images)
     assert [one.shape[1] for one in seen.maps] == [stage.dim for stage in arch.stages]
     assert torch.equal(seen.logits, network(images))
     assert isinstance(arch.stages[0].genotype, Genotype)
+
+
+def test_a_mixed_network_run_by_cells_is_their_network(tiny: CellSpace) -> None:
+    """The pool of a search: its weights are those of every network of found cells, and of nothing else."""
+    torch.manual_seed(0)
+    pool = MixedNetwork(replace(tiny, depths=(2, 1), found_depths=(2, 1)))
+    genotypes = CellScores(tiny).genotypes(drawn=torch.Generator().manual_seed(2))
+    network = taken(pool, pool.space.network(genotypes, affine=False))
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(pool.eval()(images, genotypes).logits, network.eval()(images))
+    pool.train()(images, genotypes).logits.square().sum().backward()
+    learned = sum(parameter.numel() for parameter in pool.parameters() if parameter.grad is not None)
+    assert learned == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_cells_are_drawn_by_the_weights_of_edges_and_operations(tiny: CellSpace) -> None:
+    torch.manual_seed(0)
+    scores = CellScores(tiny)
+    with torch.no_grad():
+        for alpha in scores.parameters():
+            alpha[0, 3] += 3.0  # of the first edge alone
+    generator = torch.Generator().manual_seed(0)
+    cells = [scores.genotypes(drawn=generator)[0].normal for _ in range(300)]
+    shares = scores.named()["normal.2.0"].detach().softmax(0)
+    found = sum(edge == Edge("sep_conv_3x3", 0) for cell in cells for edge in cell.nodes[0]) / 300
+    assert found == pytest.approx(
+        float(shares[3] / shares[:-1].sum()), abs=0.06
+    )  # both edges of the first node are kept
+    assert all(len({edge.source for edge in node}) == tiny.kept for cell in cells for node in cell.nodes)
+    assert len(set(cells)) > 50
+    assert list(scores.named()) == [f"{kind}.{n}.{source}" for kind in CELLS for n in (2, 3) for source in range(n)]

@@ -26,3 +26,12 @@ def test_classifiers_on_maps_may_stay_as_they_begin(fixed: bool) -> None:
     assert found.shape == (9, 5) and interactor.shares.grad is not None
     assert all((parameter.grad is None) == fixed for parameter in interactor.heads.parameters())
     assert not torch.equal(interactor.heads[0].reduce.norm.running_mean, before)
+
+
+def test_a_narrower_networks_maps_meet_the_first_channels() -> None:
+    interactor = Interactor((6,), 5, pools=(None,), hidden=(4, 8)).eval()
+    narrow = torch.randn(2, 3, 7, 7)
+    wide = torch.cat([narrow, torch.zeros(2, 3, 7, 7)], 1)
+    logits = torch.randn(2, 5)
+    torch.testing.assert_close(interactor([narrow], logits), interactor([wide], logits))
+    assert interactor([narrow], logits).shape == (4, 5)

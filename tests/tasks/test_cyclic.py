@@ -16,9 +16,9 @@ from accelerate.state import AcceleratorState, PartialState
 from vitesse.arch import MLP, Attention, Backbone, Block, Choice, Head, PatchEmbed, Skip, Stage
 from vitesse.data.part import Batch
 from vitesse.errors import UsageError, VitesseError
-from vitesse.search.likelihood import Likelihood
+from vitesse.search.candidate import Feasible
+from vitesse.tasks.cyclic.blocks import PairOfBlocks
 from vitesse.tasks.cyclic.loop import Beliefs, CyclicTask, certainty, learn
-from vitesse.tasks.cyclic.pair import Pair
 from vitesse.tasks.cyclic.settings import CyclicSettings, Plan
 from vitesse.tasks.teaching import Teaching
 from vitesse.train.loop import Watch
@@ -59,7 +59,7 @@ def batches(half: int, epoch: int, start: int, rank: int, world: int) -> Iterato
 def task(**changes: Any) -> CyclicTask:
     return CyclicTask(**{
         "batches": batches, "steps_per_epoch": PER_EPOCH, "evaluate": lambda supernet, arch: 0.5,
-        "teaching": Teaching(), "feasible": lambda arch: True, **changes,
+        "teaching": Teaching(), **changes,
     })  # fmt: skip
 
 
@@ -69,17 +69,18 @@ def searched(
     *,
     cyclic: CyclicSettings = SETTINGS,
     train: TrainSettings = TRAIN,
+    feasible: Feasible = lambda arch: True,
     **changes: Any,
-) -> tuple[Pair, Beliefs]:
+) -> tuple[PairOfBlocks, Beliefs]:
     torch.manual_seed(0)
-    pair = Pair(space, cyclic)
+    pair = PairOfBlocks(space, cyclic, feasible=feasible)
     _, beliefs = learn(pair, train, task=task(**changes), checkpoint=folder / "pair.pt", watch=Watch())
     return pair, beliefs
 
 
 def test_a_space_of_sizes_is_refused() -> None:
     with pytest.raises(UsageError, match="choices of this space are all sizes"):
-        Pair(autoformer_tiny_space(), SETTINGS)
+        PairOfBlocks(autoformer_tiny_space(), SETTINGS)
 
 
 def test_a_plan_is_pretraining_and_cycles_that_begin_with_a_warmup() -> None:
@@ -98,7 +99,7 @@ def test_a_plan_is_pretraining_and_cycles_that_begin_with_a_warmup() -> None:
 
 def test_the_penalty_is_that_of_operations_without_weights_and_falls() -> None:
     """At the first cycle c = C0; the published sum runs over three stages, so that its 5 is 15 here."""
-    pair = Pair(CELL, SETTINGS)
+    pair = PairOfBlocks(CELL, SETTINGS)
     with torch.no_grad():
         for alpha in pair.alpha.values():
             alpha.copy_(torch.tensor([-0.5, 0.25, 7.0]))  # the convolution's is not penalized
@@ -110,7 +111,7 @@ def test_the_penalty_is_that_of_operations_without_weights_and_falls() -> None:
 
 def test_the_search_network_mixes_by_what_is_believed() -> None:
     """With all belief in one operation of each edge it is the evaluation network of that cell, weight for weight."""
-    pair = Pair(CELL, SETTINGS).eval()
+    pair = PairOfBlocks(CELL, SETTINGS).eval()
     pair.search.load_state_dict(pair.evaluation.network.state_dict())
     with torch.no_grad():
         for e, alpha in enumerate(pair.alpha.values()):
@@ -118,15 +119,15 @@ def test_the_search_network_mixes_by_what_is_believed() -> None:
     arch = next(pair.believed().likeliest(CELL, feasible=lambda arch: True))
     assert the_cell(arch).edges == SMALL_KINDS * 2
     images = torch.randn(3, 1, 4, 4)
-    for mixed, alone in zip(pair.searching(images)[1], pair.evaluating(images, arch)[1], strict=True):
+    for mixed, alone in zip(pair.searching(images).maps, pair.evaluating(images, arch).maps, strict=True):
         torch.testing.assert_close(mixed, alone)
-    torch.testing.assert_close(pair.searching(images)[0], pair.evaluation(images, arch))
+    torch.testing.assert_close(pair.searching(images).logits, pair.evaluation(images, arch))
 
 
 @pytest.mark.parametrize("space", [CELL, TOKENS], ids=["cell", "tokens"])
 def test_each_phase_moves_what_it_is_to_move(space: Backbone, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    pair = Pair(space, SETTINGS)
+    pair = PairOfBlocks(space, dataclasses.replace(SETTINGS, explore=0.0))
     known: list[dict[str, torch.Tensor]] = []
 
     def recorded(half: int, epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
@@ -150,8 +151,8 @@ def test_each_phase_moves_what_it_is_to_move(space: Backbone, tmp_path: Path) ->
 def test_weights_of_the_evaluation_network_outlast_a_change_of_architecture(tmp_path: Path) -> None:
     """What no believed network used stays as it began."""
     torch.manual_seed(0)
-    before = {name: one.clone() for name, one in Pair(CELL, SETTINGS).evaluation.network.named_parameters()}
-    pair, _ = searched(tmp_path, cyclic=dataclasses.replace(SETTINGS, cycles=1))
+    before = {name: one.clone() for name, one in PairOfBlocks(CELL, SETTINGS).evaluation.network.named_parameters()}
+    pair, _ = searched(tmp_path, cyclic=dataclasses.replace(SETTINGS, explore=0.0, cycles=1))
     arch = next(pair.believed().likeliest(CELL, feasible=lambda arch: True))
     for name, one in pair.evaluation.network.named_parameters():
         edge = name.split(".edges.")[-1].split(".")[0] if ".edges." in name else ""
@@ -216,8 +217,8 @@ def test_another_searchs_checkpoint_and_settings_that_do_nothing_are_refused(tmp
 
 
 def test_certainty_is_nothing_where_all_is_even_and_one_where_all_is_decided() -> None:
-    assert certainty(Likelihood(logits={"a": (1.0, 1.0)})) == pytest.approx(0)
-    assert certainty(Likelihood(logits={"a": (100.0, 1.0), "b": (0.0, 0.0, 100.0)})) == pytest.approx(1)
+    assert certainty({"a": (1.0, 1.0)}) == pytest.approx(0)
+    assert certainty({"a": (100.0, 1.0), "b": (0.0, 0.0, 100.0)}) == pytest.approx(1)
 
 
 def one_of_two(rank: int, port: int, place: Path) -> None:

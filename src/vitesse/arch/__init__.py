@@ -24,6 +24,7 @@ from vitesse.arch.cells import Edge as Edge
 from vitesse.arch.cells import Genotype as Genotype
 from vitesse.arch.choice import Choice as Choice
 from vitesse.arch.choice import Options as Options
+from vitesse.arch.codec import any_space_from_json as any_space_from_json
 from vitesse.arch.codec import from_data as from_data
 from vitesse.arch.codec import from_json as from_json
 from vitesse.arch.codec import space_from_json as space_from_json

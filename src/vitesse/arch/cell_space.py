@@ -17,21 +17,24 @@ class CellSpace:
     """Stem, stages and head around cells of `nodes` nodes, each of which is to keep `kept` edges.
 
     depths: the cells of each stage of the mixed network, whose edges are all operations at once; every stage but the last
-    ends in a reduction. channels: of a node of the first stage. repeated: the same two cells are found for all stages, else
-    two for each.
+    ends in a reduction. found_depths: those of the network of found cells beside it, as many where there are none named.
+    channels: of a node of the first stage. repeated: the same two cells are found for all stages, else two for each.
     """
 
     stem: CellStem
     head: Head
     channels: int = 16
     depths: tuple[int, ...] = (3, 3, 2)
+    found_depths: tuple[int, ...] = ()
     nodes: int = 4
     kept: int = 2
     repeated: bool = True
 
     def __post_init__(self) -> None:
         depths: Any = self.depths
+        found: Any = self.found_depths
         object.__setattr__(self, "depths", tuple(depths) if isinstance(depths, list) else depths)
+        object.__setattr__(self, "found_depths", (tuple(found) if isinstance(found, list) else found) or self.depths)
         require(
             self,
             stem=(isinstance(self.stem, CellStem), "must be a CellStem"),
@@ -40,6 +43,12 @@ class CellSpace:
             depths=(
                 isinstance(self.depths, tuple) and bool(self.depths) and all(every(one, int, 1) for one in self.depths),
                 "must be a tuple of integers of at least 1",
+            ),
+            found_depths=(
+                isinstance(self.found_depths, tuple)
+                and len(self.found_depths) == len(self.depths)
+                and all(every(found, int, depth) for found, depth in zip(self.found_depths, self.depths, strict=True)),
+                "must be empty, or a tuple of integers each of which is at least that of depths",
             ),
             nodes=(every(self.nodes, int, 1), "must be an integer of at least 1"),
             kept=(
@@ -74,13 +83,23 @@ class CellSpace:
         return tuple(laid_out(self.stem, rows))
 
     def network(
-        self, genotypes: Sequence[Genotype], *, depths: Sequence[int] | None = None, affine: bool = True
+        self,
+        genotypes: Sequence[Genotype],
+        *,
+        depths: Sequence[int] | None = None,
+        channels: int | None = None,
+        affine: bool = True,
     ) -> CellNetwork:
-        """The network of found cells, one genotype a stage, as wide as the mixed one and as deep, or of other depths."""
+        """The network of found cells, one genotype a stage, as wide as the mixed one and as deep, or of other sizes.
+
+        channels: of a node of the first stage; the stem is wider or narrower with it.
+        """
         depths = self.depths if depths is None else depths
+        channels = self.channels if channels is None else channels
         stages = tuple(
-            CellStage(depth=depth, channels=self.channels * 2**s, genotype=genotype, halves=self.halves(s))
+            CellStage(depth=depth, channels=channels * 2**s, genotype=genotype, halves=self.halves(s))
             for s, (depth, genotype) in enumerate(zip(depths, genotypes, strict=True))
         )
+        stem = replace(self.stem, dim=max(2, 2 * round(self.stem.dim * channels / self.channels / 2)))
         head = replace(self.head, pool="mean", norm=None, norm_first=False)
-        return CellNetwork(stem=self.stem, stages=stages, head=head, affine=affine)
+        return CellNetwork(stem=stem, stages=stages, head=head, affine=affine)

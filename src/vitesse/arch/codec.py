@@ -10,6 +10,7 @@ from vitesse.arch.attention import Attention
 from vitesse.arch.backbone import Backbone, Block, Stage
 from vitesse.arch.cascaded_attention import CascadedAttention
 from vitesse.arch.cell_network import Arch, AuxiliaryHead, CellNetwork, CellStage, CellStem
+from vitesse.arch.cell_space import CellSpace
 from vitesse.arch.cells import Cell, Edge, Genotype
 from vitesse.arch.choice import Options
 from vitesse.arch.conv_stem import ConvStem
@@ -32,7 +33,7 @@ VERSION = 1
 KINDS = {
     kind.__name__: kind
     for kind in (
-        *(AuxiliaryHead, Cell, CellNetwork, CellStage, CellStem, Edge, Genotype),
+        *(AuxiliaryHead, Cell, CellNetwork, CellSpace, CellStage, CellStem, Edge, Genotype),
         *(Attention, Backbone, BatchNorm, Block, CascadedAttention, ContinuousPosition, ConvMLP, ConvStem, Downsample),
         *(Head, HeadMix, ImageRelativePosition, LayerNorm, LocalConv, LocalMix, LocalTransform, MBConv, MLP),
         *(
@@ -107,7 +108,22 @@ def space_from_json(text: str) -> Backbone:
 
 
 def from_json(text: str) -> Arch:
-    """The architecture or space that `to_json` wrote; ValueError says what is wrong, and where."""
+    """The architecture or space of blocks that `to_json` wrote; ValueError says what is wrong, and where."""
+    value = _value(text)
+    if not isinstance(value, (Backbone, CellNetwork)):
+        raise ValueError(f"The outermost type must be Backbone or CellNetwork, but got {type(value).__name__}.")
+    return value
+
+
+def any_space_from_json(text: str) -> Backbone | CellSpace:
+    """As `space_from_json`, or a space of cells."""
+    value = _value(text)
+    if not isinstance(value, (Backbone, CellSpace)):
+        raise ValueError(f"A space is a Backbone or a CellSpace, but this is a {type(value).__name__}.")
+    return value
+
+
+def _value(text: str) -> Any:
     try:
         data = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -120,9 +136,6 @@ def from_json(text: str) -> Arch:
             f"This architecture has format version {version!r}, but this Vitesse reads {VERSION}. Update it."
         )
     try:
-        value = from_data(data)
+        return from_data(data)
     except RecursionError:
         raise ValueError("An architecture is nested a few levels deep, but this one never ends.") from None
-    if not isinstance(value, (Backbone, CellNetwork)):
-        raise ValueError(f"The outermost type must be Backbone or CellNetwork, but got {type(value).__name__}.")
-    return value

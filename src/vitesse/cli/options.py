@@ -16,6 +16,7 @@ Recipe = Literal[
     "autoformer_small",
     "autoformer_base",
     "cdarts_cifar",
+    "cdarts_cifar_search",
     "cdarts_imagenet",
     "cream_14",
     "cream_43",

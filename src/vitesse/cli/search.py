@@ -24,7 +24,7 @@ class Search(BudgetOptions, RunOptions):
     """The folder of a `vitesse supernet` or `vitesse shrink`."""
     strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "cyclic", "random"] | None = None
     """How the space is searched; evolution by default. prioritized: among the best paths that the supernet's training met;
-    cyclic: what a cyclic search believes in."""
+    cyclic: what a cyclic search believes in; the cells that it found are laid out for the budget (give --finish)."""
     finish: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train the winner on, instead of taking it with the supernet's weights."""
 

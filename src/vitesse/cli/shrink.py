@@ -24,14 +24,15 @@ class Shrink(BudgetOptions, RunOptions):
       vitesse shrink --data photos/ --teacher deit_small_patch16_224 --max-latency 12ms --out runs/photos
       vitesse shrink --data digits --max-params 30k --multiplex auto --out runs/shared
       vitesse shrink --data digits --max-params 60k --evolve-space --out runs/evolved
+      vitesse shrink --data photos/ --max-params 3M --space cells --strategy cyclic --out runs/cells
     """
 
     space: str | None = None
-    """auto (around the teacher; the default), mobile (convolutions, made for the data and the budget), a named space
-    (autoformer_tiny, cream_287, ...), or a JSON file."""
+    """auto (around the teacher; the default), mobile (convolutions, made for the data and the budget), cells (whose
+    operations and edges are searched; cyclic alone), a named space (autoformer_tiny, cream_287, ...), or a JSON file."""
     strategy: Literal["evolution", "nsga2", "contraction", "prioritized", "cyclic", "random"] | None = None
     """How the space is searched; evolution by default. prioritized: among the best paths that the supernet's training met,
-    which teach the others meanwhile. cyclic: choices between operations, learned by gradients (CDARTS)."""
+    which teach the others meanwhile. cyclic: choices between operations, or cells, learned by gradients (CDARTS)."""
     multiplex: str | None = None
     """Let blocks share weights, so that more fit into the budget: auto (the search chooses), or how many always do."""
     evolve_space: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

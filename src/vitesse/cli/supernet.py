@@ -21,8 +21,8 @@ class Supernet(BudgetOptions, RunOptions):
     """
 
     space: str | None = None
-    """auto (around the teacher; the default), mobile (convolutions, made for the data and the budget), a named space
-    (autoformer_tiny, cream_287, ...), or a JSON file."""
+    """auto (around the teacher; the default), mobile (convolutions, made for the data and the budget), cells (whose
+    operations and edges are searched; cyclic alone), a named space (autoformer_tiny, cream_287, ...), or a JSON file."""
     rule: Literal["sandwich", "single", "prioritized", "cyclic"] | None = None
     """sandwich (the default): the largest, the smallest and some random subnets in each step; single: one random one;
     prioritized: one random one, which the best so far teach (then vitesse search --strategy prioritized);

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from vitesse.arch import Backbone, to_json
+from vitesse.arch import Arch, Backbone, to_json
 from vitesse.data import Preprocess
 from vitesse.deploy.metadata import Metadata, installed_version
 from vitesse.deploy.onnx_export import draft_onnx
@@ -40,7 +40,7 @@ class LatencyProbe:
 
     def __init__(
         self,
-        build: Callable[[Backbone], nn.Module],
+        build: Callable[[Arch], nn.Module],
         *,
         runtime: str = "onnxruntime",
         cache: Path | None = None,
@@ -55,7 +55,7 @@ class LatencyProbe:
         self._known = {} if cache is None else _read(cache, self._where)
 
     def __call__(
-        self, archs: Sequence[Backbone], *, progress: Callable[[int, int, str], None] | None = None
+        self, archs: Sequence[Arch], *, progress: Callable[[int, int, str], None] | None = None
     ) -> list[Latency]:
         """The latency of one batch for each architecture, in their order; new ones are timed interleaved."""
         keys = [_work(arch) for arch in archs]
@@ -70,7 +70,7 @@ class LatencyProbe:
 
     def _time(
         self,
-        archs: dict[str, Backbone],
+        archs: dict[str, Arch],
         *,
         done: int,
         total: int,
@@ -88,7 +88,7 @@ class LatencyProbe:
                 calls[key] = open_way(self._way, file, network, threads=self._threads).bind(images)
             return time_interleaved(calls, rounds=self._rounds)
 
-    def _export(self, arch: Backbone, file: Path) -> Served:
+    def _export(self, arch: Arch, file: Path) -> Served:
         half = (0.5,) * arch.stem.channels
         preprocess = Preprocess(size=arch.stem.image, channels=arch.stem.channels, mean=half, std=half)
         classes = tuple(str(number) for number in range(arch.head.classes))
@@ -108,8 +108,10 @@ class LatencyProbe:
             lines.write(json.dumps({"arch": key, "where": self._where, "samples_ms": samples}) + "\n")
 
 
-def _work(arch: Backbone) -> str:
+def _work(arch: Arch) -> str:
     """What all architectures of the same latency have in common: the architecture with its blocks in one fixed order."""
+    if not isinstance(arch, Backbone):  # what cells are made of has one order alone
+        return to_json(arch)
     stages = tuple(replace(stage, block=tuple(sorted(stage.blocks, key=to_json))) for stage in arch.stages)
     return to_json(replace(arch, stages=stages))
 

@@ -98,23 +98,35 @@ class FactorizedReduction(nn.Module):
 class PooledHead(nn.Module):
     """A classifier on a map within a network: ReLU, average pooling, 1x1 to 128, 2x2 to 768, mean over the map, linear.
 
-    Both convolutions are followed by batch normalization and ReLU; with `norm` False the second by ReLU alone. A map too
-    small for the pooling to leave two places a side is averaged into 2 x 2 parts instead.
+    Both convolutions are followed by batch normalization and ReLU; with `norm` False the second by ReLU alone. Without a
+    `pool`, or where a map is too small for it to leave two places a side, the map is averaged into 2 x 2 parts. hidden: in
+    the place of 128 and 768.
     """
 
     def __init__(
-        self, dim: int, classes: int, *, pool: int, stride: int, norm: bool = True, affine: bool = True
+        self,
+        dim: int,
+        classes: int,
+        *,
+        pool: int | None,
+        stride: int,
+        norm: bool = True,
+        affine: bool = True,
+        hidden: tuple[int, int] = (128, 768),
     ) -> None:
         super().__init__()
         self.window, self.stride = pool, stride
-        self.reduce = ConvNorm(dim, 128, affine=affine)
-        self.expand = ConvNorm(128, 768, 2, padding=0, affine=affine) if norm else nn.Conv2d(128, 768, 2, bias=False)
-        self.classifier = nn.Linear(768, classes)
+        first, second = hidden
+        self.reduce = ConvNorm(dim, first, affine=affine)
+        self.expand = (
+            ConvNorm(first, second, 2, padding=0, affine=affine) if norm else nn.Conv2d(first, second, 2, bias=False)
+        )
+        self.classifier = nn.Linear(second, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, H, W) to logits (B, classes)."""
         x = functional.relu(x)
-        if min(x.shape[-2:]) >= self.window + self.stride:
+        if self.window is not None and min(x.shape[-2:]) >= self.window + self.stride:
             x = functional.avg_pool2d(x, self.window, self.stride)
         else:
             x = functional.adaptive_avg_pool2d(x, 2)

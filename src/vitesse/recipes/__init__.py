@@ -8,7 +8,7 @@ from functools import partial
 
 from vitesse.errors import UsageError
 from vitesse.recipes.autoformer import autoformer_imagenet
-from vitesse.recipes.cdarts import cdarts_cifar, cdarts_imagenet
+from vitesse.recipes.cdarts import cdarts_cifar, cdarts_cifar_search, cdarts_imagenet
 from vitesse.recipes.cream import SIDES, cream_imagenet, cream_search
 from vitesse.recipes.efficientvit import efficientvit_imagenet
 from vitesse.recipes.mini_deit import mini_deit_imagenet
@@ -22,6 +22,7 @@ RECIPES: dict[str, Callable[[], ShrinkSettings]] = {
     "autoformer_small": partial(autoformer_imagenet, "small"),
     "autoformer_base": partial(autoformer_imagenet, "base"),
     "cdarts_cifar": cdarts_cifar,
+    "cdarts_cifar_search": cdarts_cifar_search,
     "cdarts_imagenet": cdarts_imagenet,
     **{f"cream_{band}": partial(cream_imagenet, band) for band in SIDES},
     **{f"cream_{band}_search": partial(cream_search, band) for band in SIDES},

@@ -18,7 +18,7 @@ def beliefs_section(beliefs: Sequence[Belief], figure: Figure | None) -> Html:
     note = (
         "The search network runs the candidates of each choice mixed, each by its share; the shares learn with its weights. "
         "A line is a choice: the share of the candidate that had the greatest one in the end. Even shares mean that nothing "
-        "was learned of a choice. What is believed is no measurement: candidates were scored for that."
+        "was learned of a choice. What is believed is no measurement."
     )
     rows = [
         (

@@ -124,7 +124,7 @@ def judged(
     settings = job.settings.search
     score = Scorer(
         supernet, job.parts.search, accelerator=job.accelerator, batch=settings.batch, z=0.0,
-        precision=settings.precision, calibration=calibration(job, supernet),
+        precision=settings.precision, calibration=calibration(job, supernet.host),
     )  # fmt: skip
     return measure(
         supernet.space, score=score, costs=costing, limits=costing.limits, settings=job.settings.evolve,

@@ -88,7 +88,7 @@ def cut_out(
     """The stage where nothing is trained on: the winner as the supernet holds it."""
     assert supernet is not None
     network = inherit(supernet.network, arch)
-    recalibrate(network, calibration(job, supernet))
+    recalibrate(network, calibration(job, supernet.host))
     return _leave(job, network)
 
 

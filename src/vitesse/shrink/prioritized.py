@@ -51,7 +51,7 @@ def prioritized(
             places=tuple(places.tolist()),
             images=pictures(tuple(places.tolist())),
             labels=learn.labels[torch.from_numpy(places)].to(device),
-            calibration=[images.to(device) for images in calibration(job, supernet)[:1]],
+            calibration=[images.to(device) for images in calibration(job, supernet.host)[:1]],
         )
         pictures = _among(held)
     steps_per_epoch = learn.steps(settings.batch)

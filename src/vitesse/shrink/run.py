@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from vitesse.arch import Arch, Backbone, to_json
+from vitesse.arch import Arch, Backbone, CellSpace, from_json, to_json
 from vitesse.distill.huggingface import HubModel
 from vitesse.distill.view import Viewing
 from vitesse.errors import UsageError
@@ -16,7 +16,7 @@ from vitesse.runs.files import write_json, write_text
 from vitesse.runs.folder import RunFolder
 from vitesse.saved import load_network
 from vitesse.search.feasible import check_budget
-from vitesse.shrink import evolving, finish, multiplexing, searching, supernet
+from vitesse.shrink import cells, evolving, finish, multiplexing, searching, supernet
 from vitesse.shrink.costing import Costing, formula_costs, formula_limits
 from vitesse.shrink.job import Job, Voice
 from vitesse.shrink.serving import serving
@@ -43,6 +43,8 @@ def shrink(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -> dict
     # A store may stand for the teacher; then there is no network to make a space around.
     absent = job.store is not None and not settings.teacher.model
     space = supernet.space_of(job, None if absent else teacher.arch)
+    if isinstance(space, CellSpace):
+        return _shrink_to_cells(job, space, None if absent else teacher)
     costing = _priced(job, space)
     taught = None if absent else _ready(job, teacher)
     if settings.evolve.space:
@@ -99,6 +101,8 @@ def train_supernet(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice)
     job = Job(settings, folder, voice=voice)
     taught = _named_teacher(job)
     space = supernet.space_of(job, taught.arch if isinstance(taught, NetworkOfBlocks) else None)
+    if isinstance(space, CellSpace):
+        return job.do("supernet", lambda progress: supernet.train_cells(job, space, teacher=taught, progress=progress))
     costing = _priced(job, space)
     return job.do("supernet", lambda progress: supernet.train_supernet(
         job, space, costing=costing, teacher=taught, progress=progress))  # fmt: skip
@@ -113,7 +117,7 @@ def search_space(settings: ShrinkSettings, folder: RunFolder, *, voice: Voice) -
         )
     job = Job(settings, folder, voice=voice)
     taught = _named_teacher(job)
-    space = supernet.space_of(job, taught.arch if isinstance(taught, NetworkOfBlocks) else None)
+    space = supernet.space_of_blocks(job, taught.arch if isinstance(taught, NetworkOfBlocks) else None)
     evolving.evolve_space(job, space, costing=_priced(job, space), priced=_priced, teacher=taught)
     return job.folder.outputs("supernet")
 
@@ -129,6 +133,12 @@ def search_supernet(
     job.preprocess = load_network(source / supernet.NETWORK).preprocess
     taught = _named_teacher(job)
     space = supernet.trained_space(source)
+    if isinstance(space, CellSpace):
+        if not finishing:
+            raise UsageError("Found cells make a network of other sizes, which has to be trained: give --finish.")
+        space = cells.fitted_cells(space, job.parts.preprocess, classes=len(job.parts.classes))
+        cells.require_layout(job, space)
+        return _conclude_cells(job, space, source=source, teacher=taught)
     costing = _priced(job, space)
     trained = supernet.load_supernet(source / supernet.NETWORK, space)
     if trained.network.class_names != job.parts.classes:
@@ -139,6 +149,22 @@ def search_supernet(
     last = finish.finish if finishing else finish.cut_out
     job.do("finish", lambda progress: last(job, arch, supernet=trained, teacher=taught, progress=progress))
     return conclude(job, arch=arch, teacher=taught, search=found)
+
+
+def _shrink_to_cells(job: Job, space: CellSpace, teacher: Teacher | None) -> dict[str, Any]:
+    """The same where cells are searched for."""
+    cells.require_layout(job, space)
+    taught = None if teacher is None else _ready(job, teacher)
+    job.do("supernet", lambda progress: supernet.train_cells(job, space, teacher=taught, progress=progress))
+    return _conclude_cells(job, space, source=job.folder.path, teacher=taught)
+
+
+def _conclude_cells(job: Job, space: CellSpace, *, source: Path, teacher: nn.Module | None) -> dict[str, Any]:
+    """From the cells that the run `source` found to the network that the budget has room for, trained from nothing."""
+    found = job.do("search", lambda progress: cells.lay_out(job, space, source=source, progress=progress))
+    arch = from_json(job.path(searching.WINNER).read_text(encoding="utf-8"))
+    job.do("finish", lambda progress: finish.finish(job, arch, supernet=None, teacher=teacher, progress=progress))
+    return conclude(job, arch=arch, teacher=teacher, search=found)
 
 
 def _named_teacher(job: Job) -> nn.Module | None:

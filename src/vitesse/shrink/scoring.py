@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vitesse.arch import Backbone, buffers
+from vitesse.arch import Arch, Backbone, buffers
 from vitesse.data.part import Part
 from vitesse.data.replay import permutation
 from vitesse.search.racing import race
@@ -69,7 +69,7 @@ class Scorer:
         return [(logits.argmax(-1) == labels).cpu().numpy() for logits in self.subnets.logits(archs, images)]
 
 
-def calibration(job: Job, supernet: Supernet) -> list[Tensor]:
+def calibration(job: Job, host: Arch) -> list[Tensor]:
     """Images of the learn part for running statistics; none where the networks keep no statistics."""
     count, batch = CALIBRATION
-    return [one.images for one in job.drawn(batch, count)] if buffers(supernet.host) else []
+    return [one.images for one in job.drawn(batch, count)] if buffers(host) else []

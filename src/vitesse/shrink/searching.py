@@ -101,7 +101,7 @@ def _search(job: Job, supernet: Supernet, *, source: Path, costing: Costing, pro
     score = Scorer(
         supernet, job.parts.search, accelerator=job.accelerator,
         batch=settings.batch, z=settings.z, precision=settings.precision,
-        calibration=calibration(job, supernet),
+        calibration=calibration(job, supernet.host),
     )  # fmt: skip
     limits = dict(costing.limits)
     # A regression may be off where the winner lies: then the search goes on below a lower predicted latency.

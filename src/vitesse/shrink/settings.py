@@ -44,12 +44,12 @@ class TeacherSettings:
 class SupernetSettings:
     """The space, and how its supernet is trained.
 
-    space: "auto" (around the teacher), "mobile" (convolutions, for the data and the budget), a name of the zoo
-    ("autoformer_tiny"), or a JSON file of a space. rule: "sandwich" (largest, smallest and `randoms` random subnets a step,
-    in-place distillation; of operations, which have no order, the ends have random ones), "single" (one subnet a step, as
-    AutoFormer), "prioritized" (one a step, which the best so far teach, as Cream; how is `prioritized`) or "cyclic" (choices
-    between operations learned by gradients, as CDARTS; how is `cyclic`). elastic: start from the teacher's weights where the
-    space's largest network is the teacher.
+    space: "auto" (around the teacher), "mobile" (convolutions, for the data and the budget), "cells" (cells of DARTS, found
+    by the rule cyclic), a name of the zoo ("autoformer_tiny"), or a JSON file of a space.
+    rule: "sandwich" (largest, smallest and `randoms` random subnets a step, in-place distillation; of operations, which have
+    no order, the ends have random ones), "single" (one subnet a step, as AutoFormer), "prioritized" (one a step, which the
+    best so far teach, as Cream; how is `prioritized`) or "cyclic" (choices between operations learned by gradients, as
+    CDARTS; how is `cyclic`). elastic: start from the teacher's weights where the space's largest network is the teacher.
     multiplex: whether blocks of the space "auto" may share weights: "none", "auto" (the search chooses how many), or how
     many always do.
     """

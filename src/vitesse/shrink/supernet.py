@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone, buffers, parameters, size, space_from_json, to_json
+from vitesse.arch import Backbone, CellSpace, any_space_from_json, buffers, parameters, size, to_json
 from vitesse.errors import UsageError
 from vitesse.losses.classification import cross_entropy
 from vitesse.nets import NetworkOfBlocks
@@ -18,6 +18,7 @@ from vitesse.runs.files import read_json, write_json
 from vitesse.saved import load_network, save_network
 from vitesse.search.draw import draw
 from vitesse.search.feasible import within
+from vitesse.shrink.cells import find_cells, fitted_cells, space_of_cells
 from vitesse.shrink.costing import Costing
 from vitesse.shrink.cyclic import train_cyclic
 from vitesse.shrink.design import begins, fitted, space_around
@@ -40,11 +41,24 @@ POOL = 1024  # subnets drawn beforehand, so that a step costs no rejection and f
 IMPORTANCE_BATCHES = 8
 
 
-def space_of(job: Job, teacher: Backbone | None) -> Backbone:
+def space_of(job: Job, teacher: Backbone | None) -> Backbone | CellSpace:
     """The space that a run asks for: around the teacher, made for the data and the budget, a named one, or one in a file."""
+    space = _asked_space(job, teacher)
+    if job.settings.distill.auxiliary and isinstance(space, Backbone):  # now, not after the stages before
+        raise UsageError("distill.auxiliary is for networks of cells, and this space has none such. Set it to 0.")
+    return space
+
+
+def space_of_blocks(job: Job, teacher: Backbone | None) -> Backbone:
+    """The same where a space of cells will not do."""
+    space = space_of(job, teacher)
+    if isinstance(space, CellSpace):
+        raise UsageError("A space of cells has no sizes that could move. Search it by shrink with --strategy cyclic.")
+    return space
+
+
+def _asked_space(job: Job, teacher: Backbone | None) -> Backbone | CellSpace:
     name = job.settings.supernet.space
-    if job.settings.distill.auxiliary:  # now, not after the stages before
-        raise UsageError("distill.auxiliary is for networks of cells, and no space has such. Set it to 0.")
     if name == "auto":
         if teacher is None:
             raise UsageError(
@@ -53,15 +67,19 @@ def space_of(job: Job, teacher: Backbone | None) -> Backbone:
             )
         return space_around(teacher, multiplex=job.settings.supernet.multiplex)
     parts = job.parts
+    if name == "cells":
+        return space_of_cells(parts.preprocess, classes=len(parts.classes), budget=job.settings.budget)
     if name == "mobile":
         return mobile_space(parts.preprocess, classes=len(parts.classes), budget=job.settings.budget)
     space = _space_in(Path(name)) if Path(name).is_file() else space_named(name)
+    if isinstance(space, CellSpace):
+        return fitted_cells(space, parts.preprocess, classes=len(parts.classes))
     return fitted(space, parts.preprocess, classes=len(parts.classes))
 
 
-def _space_in(file: Path) -> Backbone:
+def _space_in(file: Path) -> Backbone | CellSpace:
     try:
-        return space_from_json(file.read_text(encoding="utf-8"))
+        return any_space_from_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"A space's file holds it as JSON, but {file} cannot be read so: {error}") from error
 
@@ -128,7 +146,7 @@ def taught(
         losses = sandwich(supernet.space, one_of, teaching, seed=settings.seed, randoms=randoms)
     # What is looked at meanwhile is one subnet within the budget: the largest would tell nothing new.
     typical = pool[0]
-    calibrating = calibration(job, supernet)
+    calibrating = calibration(job, supernet.host)
     kept = job.train(
         supernet, settings, stage=stage, losses=losses, progress=progress, memory=memory, learn=learn,
         forward=lambda network: _as(network, typical, calibrating),
@@ -163,9 +181,24 @@ def load_supernet(file: Path, space: Backbone) -> Supernet:
     return supernet.eval()
 
 
-def trained_space(run: Path) -> Backbone:
-    """The space whose supernet a run trained."""
-    return space_from_json(read_json(run / SPACE)["space"])
+def train_cells(job: Job, space: CellSpace, *, teacher: nn.Module | None, progress: Progress) -> dict[str, Any]:
+    """The same stage where cells are searched for: leaves the network of those that were found, as wide as they were."""
+    if job.settings.supernet_rule != "cyclic":
+        raise UsageError(
+            "Cells are found by a cyclic search alone, but the rule is "
+            f"{job.settings.supernet_rule!r}. Give --rule cyclic, or take another space."
+        )
+    network, told = find_cells(job, space, teacher=teacher, progress=progress)
+    network.preprocess, network.class_names = job.parts.preprocess, job.parts.classes
+    if job.main:
+        save_network(network, job.path(NETWORK))
+        write_json(job.path(SPACE), {"space": to_json(space)})
+    return told
+
+
+def trained_space(run: Path) -> Backbone | CellSpace:
+    """The space whose supernet a run trained, or in which it searched for cells."""
+    return any_space_from_json(read_json(run / SPACE)["space"])
 
 
 def affordable(space: Backbone, costing: Costing, *, seed: int) -> list[Backbone]:

@@ -24,6 +24,7 @@ IMAGENET_GENOTYPE = parse_genotype(
 )
 
 Kind = Literal["cifar", "imagenet"]
+GENOTYPES: dict[Kind, Genotype] = {"cifar": CIFAR_GENOTYPE, "imagenet": IMAGENET_GENOTYPE}
 # Of each kind: how many cells its stages have, the last of the first two being a reduction cell, and how much wider the stem
 # is than a node of the first.
 DEPTHS: dict[Kind, tuple[int, ...]] = {"cifar": (7, 7, 6), "imagenet": (5, 5, 4)}
@@ -71,9 +72,10 @@ def cell_network(
 
 
 def cell_space(kind: Kind, *, classes: int, image: tuple[int, int], repeated: bool = True) -> CellSpace:
-    """The networks among which the published search looked for cells: 8 mixed cells of 16 channels."""
+    """The networks among which the published search looked for cells: 8 mixed cells of 16 channels, 20 (14) found ones."""
     return CellSpace(
         stem=CellStem(dim=16 * STEM_MULTIPLIERS[kind], stride=1 if kind == "cifar" else 8, image=image),
         head=Head(classes=classes, pool="mean", norm=None, norm_first=False),
+        found_depths=DEPTHS[kind],
         repeated=repeated,
     )

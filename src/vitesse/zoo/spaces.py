@@ -27,7 +27,8 @@ def space_named(name: str) -> Backbone:
     if name not in SPACES:
         near = difflib.get_close_matches(name, SPACES, n=3, cutoff=0.0)
         raise UsageError(
-            f"A space is a JSON file, auto, mobile, or one of {', '.join(SPACES)}, but got {name!r}. Did you mean {near[0]}?"
+            f"A space is a JSON file, auto, mobile, cells, or one of {', '.join(SPACES)}, but got {name!r}. "
+            f"Did you mean {near[0]}?"
         )
     return SPACES[name]()
 

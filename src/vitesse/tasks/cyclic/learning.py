@@ -11,13 +11,10 @@ from timm.optim._optim_factory import create_optimizer_v2
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from vitesse.arch import Backbone
+from vitesse.arch import Arch
 from vitesse.data.part import Batch
 from vitesse.losses.interaction import interaction
-from vitesse.search.candidate import Feasible
-from vitesse.search.draw import draw
-from vitesse.search.likelihood import Likeliest, has_sizes
-from vitesse.supernet import Supernet
+from vitesse.nets.tapped import Tapped
 from vitesse.tasks.cyclic.pair import Pair
 from vitesse.tasks.cyclic.settings import CyclicSettings, Plan
 from vitesse.tasks.teaching import Seen, Teaching
@@ -25,12 +22,10 @@ from vitesse.train.loop import schedule
 from vitesse.train.processes import Accelerator, autocast, average_gradients
 from vitesse.train.settings import TrainSettings
 
-SIZES = 16  # networks of one cycle where sizes are open, each with the likeliest operations for its own
-DRAWS = 20  # of a network by what is believed, until one is feasible
 TERMS = ("search", "evaluation", "interaction", "penalty")
 
-# A loss, and the logits and features that it was computed from.
-Loss = tuple[Tensor, tuple[Tensor, list[Tensor]]]
+# A loss, and the maps and logits that it was computed from.
+Loss = tuple[Tensor, Tapped]
 
 
 class Learning:
@@ -42,17 +37,16 @@ class Learning:
 
     def __init__(
         self,
-        pair: Pair,
+        pair: Pair[Any],
         settings: TrainSettings,
         plan: Plan,
         *,
         teaching: Teaching,
-        feasible: Feasible,
         accelerator: Accelerator,
     ) -> None:
         self.pair, self.settings, self.plan = pair, settings, plan
-        self.teaching, self.feasible, self.accelerator = teaching, feasible, accelerator
-        self.archs: list[Backbone] = []
+        self.teaching, self.accelerator = teaching, accelerator
+        self.archs: list[Arch] = []
         self.terms = dict.fromkeys(TERMS, torch.zeros((), device=accelerator.device))
         self.ema = ModelEmaV3(pair.evaluation, decay=settings.ema, use_warmup=True) if settings.ema else None
         self._optimize()
@@ -63,11 +57,9 @@ class Learning:
         return self.pair.settings
 
     @property
-    def kept(self) -> Supernet:
+    def kept(self) -> nn.Module:
         """The evaluation network as it is judged and kept: its averaged weights, where there are any."""
-        kept = self.pair.evaluation if self.ema is None else self.ema.module
-        assert isinstance(kept, Supernet)
-        return kept
+        return self.pair.evaluation if self.ema is None else self.ema.module
 
     def step(self, number: int, learned: Batch, held: Batch) -> None:
         """One step; `learned` and `held` are of the two halves."""
@@ -97,7 +89,7 @@ class Learning:
         told = self.teaching.told(held, number)
         first, searched = self._searching(held, told)
         second, evaluated = self._evaluating(number, held, told)
-        said, heard = pair.answers(*searched), pair.answers(*evaluated)
+        said, heard = pair.answers(searched), pair.answers(evaluated)
         pull = interaction(
             said, heard.detach() if cyclic.detach else heard,
             distance=cyclic.distance, temperature=cyclic.temperature, reduction=cyclic.reduction,
@@ -108,13 +100,13 @@ class Learning:
 
     def _searching(self, batch: Batch, told: Seen | None) -> Loss:
         seen = self.pair.searching(batch.images)
-        loss = self.teaching.loss(Seen(logits=seen[0]), batch, told)
+        loss = self.teaching.loss(Seen(logits=seen.logits), batch, told)
         self.terms["search"] = loss.detach()
         return loss, seen
 
     def _evaluating(self, number: int, batch: Batch, told: Seen | None) -> Loss:
         seen = self.pair.evaluating(batch.images, self.arch_of(number))
-        loss = self.teaching.loss(Seen(logits=seen[0]), batch, told)
+        loss = self.teaching.loss(Seen(logits=seen.logits), batch, told)
         self.terms["evaluation"] = loss.detach()
         return loss, seen
 
@@ -137,22 +129,18 @@ class Learning:
             self.optimizers[name].step()
 
     def rng(self, cycle: int) -> random.Random:
-        """From which the sizes of a cycle's networks are drawn."""
+        """From which what a cycle leaves to chance is drawn."""
         return random.Random(f"{self.settings.seed}/cycle {cycle}")
 
-    def arch_of(self, number: int) -> Backbone:
+    def arch_of(self, number: int) -> Arch:
         """What the evaluation network runs in a step, the same on all processes."""
         rng = random.Random(f"{self.settings.seed}/{number}")
-        if rng.random() < self.cyclic.explore:
-            believed = self.pair.believed()
-            for _ in range(DRAWS):
-                if self.feasible(arch := believed.sample(self.pair.evaluation.space, rng)):
-                    return arch
-        return rng.choice(self.archs)
+        explored = self.pair.drawn(rng) if rng.random() < self.cyclic.explore else None
+        return rng.choice(self.archs) if explored is None else explored
 
     def _begin_cycle(self, cycle: int) -> None:
         """What is believed now becomes the architecture of the evaluation network."""
-        self.archs = likeliest(self.pair, feasible=self.feasible, rng=self.rng(cycle))
+        self.archs = self.pair.likeliest(self.rng(cycle))
         if self.cyclic.reset_optimizers:
             self._optimize()
 
@@ -181,11 +169,3 @@ class Learning:
 
     def _parameters(self, name: str) -> list[nn.Parameter]:
         return [one for group in self.optimizers[name].param_groups for one in group["params"] if one.requires_grad]
-
-
-def likeliest(pair: Pair, *, feasible: Feasible, rng: random.Random) -> list[Backbone]:
-    """The feasible network that the pair believes in most; where sizes are open, one for each of some sets of them."""
-    space, believed = pair.evaluation.space, pair.believed()
-    strategy = Likeliest(likelihood=believed, population=SIZES if has_sizes(space, believed) else 1)
-    found = strategy.propose(space, (), generation=0, rng=rng, feasible=feasible)
-    return [arch for arch, _ in found] or draw(space, 1, rng=rng, feasible=feasible)

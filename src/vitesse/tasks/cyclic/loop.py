@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from vitesse.arch import Backbone, space_from_json, to_json
+from vitesse.arch import from_json, to_json
 from vitesse.data.part import Batch
 from vitesse.errors import UsageError, VitesseError
-from vitesse.search.candidate import Feasible
-from vitesse.search.likelihood import Likelihood
-from vitesse.supernet import Supernet
-from vitesse.tasks.cyclic.learning import TERMS, Learning, likeliest
+from vitesse.search.likelihood import Logits
+from vitesse.tasks.cyclic.learning import TERMS, Learning
 from vitesse.tasks.cyclic.pair import Pair
 from vitesse.tasks.cyclic.settings import Plan
 from vitesse.tasks.teaching import Teaching
@@ -32,23 +30,22 @@ Beliefs = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class CyclicTask:
-    """The data of a cyclic search, and which networks may come out of it.
+    """The data of a cyclic search, and how well it goes.
 
     batches(half, epoch, start, rank, world): this process's batches of an epoch of half 0, from which the weights of the
-    search network learn, or 1. evaluate(supernet, arch): accuracy of the evaluation network, as it is kept, on images that
+    search network learn, or 1. evaluate(evaluation, arch): accuracy of the evaluation network, as it is kept, on images that
     nothing learns from.
     """
 
     batches: Callable[[int, int, int, int, int], Iterator[Batch]]
     steps_per_epoch: int
-    evaluate: Callable[[Supernet, Backbone], float]
+    evaluate: Callable[[Any, Any], float]
     teaching: Teaching
-    feasible: Feasible
 
 
 def learn(
-    pair: Pair, settings: TrainSettings, *, task: CyclicTask, checkpoint: Path, watch: Watch
-) -> tuple[Supernet, Beliefs]:
+    pair: Pair[Any], settings: TrainSettings, *, task: CyclicTask, checkpoint: Path, watch: Watch
+) -> tuple[nn.Module, Beliefs]:
     """Train the pair in place; the evaluation network as it is to be kept, and what was believed after each cycle.
 
     Interrupted at any point and called again with the same arguments, it goes on from `checkpoint` and, on a CPU, ends in
@@ -79,16 +76,13 @@ class _Run:
     """One search under way: everything that a checkpoint holds, and the step that changes it."""
 
     def __init__(
-        self, pair: Pair, settings: TrainSettings, *, task: CyclicTask, checkpoint: Path, watch: Watch
+        self, pair: Pair[Any], settings: TrainSettings, *, task: CyclicTask, checkpoint: Path, watch: Watch
     ) -> None:
         self.settings, self.task, self.checkpoint, self.watch = settings, task, checkpoint, watch
         self.accelerator = processes()
         self.pair = pair.to(self.accelerator.device).train()
         self.plan = Plan(pair.settings, settings.epochs_of(task.steps_per_epoch) * task.steps_per_epoch)
-        self.learning = Learning(
-            pair, settings, self.plan,
-            teaching=task.teaching, feasible=task.feasible, accelerator=self.accelerator,
-        )  # fmt: skip
+        self.learning = Learning(pair, settings, self.plan, teaching=task.teaching, accelerator=self.accelerator)
         self.beliefs: Beliefs = []
         self.step, self.saved_at, self.note = 0, time.monotonic(), ""
 
@@ -104,15 +98,15 @@ class _Run:
 
     def _end_cycle(self) -> None:
         terms = self._terms()
-        believed, cycle = self.pair.believed(), self.plan.moment(self.step - 1).cycle
+        logits, cycle = self.pair.logits(), self.plan.moment(self.step - 1).cycle
         record: dict[str, float] = {"step": self.step, "epoch": cycle + 1, **terms}
         record["lr"] = max(float(group["lr"]) for group in self.learning.optimizers["search"].param_groups)
-        record["certainty"] = certainty(believed)
-        arch = likeliest(self.pair, feasible=self.task.feasible, rng=self.learning.rng(cycle + 1))[0]
+        record["certainty"] = certainty(logits)
+        arch = self.pair.likeliest(self.learning.rng(cycle + 1))[0]
         if (cycle + 1) % self.settings.evaluate_every == 0 or self.step == self.plan.steps:
             record["accuracy"] = self.task.evaluate(self.learning.kept.eval(), arch)
             self.pair.train()
-        self.beliefs.append({"step": self.step, "logits": dict(believed.logits), "arch": to_json(arch)})
+        self.beliefs.append({"step": self.step, "logits": logits, "arch": to_json(arch)})
         self.watch.log(record)
         self.note = f"cycle {cycle + 1}, loss {record['loss']:.3f}, certainty {record['certainty']:.1%}"
 
@@ -150,7 +144,7 @@ class _Run:
                 self.learning.ema.module.load_state_dict(state["ema"])
             for name, weight in self.pair.named_parameters():
                 weight.grad = state["gradients"].get(name)
-            self.learning.archs = [space_from_json(arch) for arch in state["archs"]]
+            self.learning.archs = [from_json(arch) for arch in state["archs"]]
             self.learning.terms = state["terms"]
             self.beliefs, self.step = state["beliefs"], state["step"]
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -178,10 +172,10 @@ class _Run:
         return {name: weight.grad for name, weight in self.pair.named_parameters() if weight.grad is not None}
 
 
-def certainty(believed: Likelihood) -> float:
+def certainty(believed: Logits) -> float:
     """How far the choices are decided: the mean share of the likeliest candidate, from even (0) to alone (1)."""
     found = []
-    for logits in believed.logits.values():
+    for logits in believed.values():
         top = 1 / sum(math.exp(one - max(logits)) for one in logits)
         found.append((top - 1 / len(logits)) / (1 - 1 / len(logits)))
     return sum(found) / len(found)

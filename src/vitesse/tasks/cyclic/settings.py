@@ -21,7 +21,7 @@ class CyclicSettings:
     believed instead of the likeliest, so that more of its weights learn; 0 as published.
     alpha_lr: the rate of the architecture parameters (Adam, betas 0.5 and 0.999). penalty: of those of operations
     without parameters, times the sum of their sizes; it falls from cycle to cycle, to 0 at the share `penalty_until` of them.
-    repeat: whether all blocks take one decision, as in a network of equal cells.
+    repeat: whether all blocks take one decision, as in a network of equal cells; a space of cells says so itself.
     weight: of the interaction against the two networks' own losses, which are divided by it. distance, temperature,
     reduction: of the interaction (`losses.interaction`). ensemble: whether the three answers of a network are compared
     one by one ("concat") or as their sum. embedding: channels within the heads that make answers of features.
