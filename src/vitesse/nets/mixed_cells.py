@@ -153,7 +153,7 @@ class MixedCell(nn.Module):
     def forward(self, first: Tensor, second: Tensor, how: Sequence[Tensor] | Cell) -> Tensor:
         """Two maps to (B, nodes * channels, h / stride, w / stride), by the weights of each node or as one cell has it."""
         states = [self.inputs[0](first), self.inputs[1](second)]
-        nodes = how.nodes if isinstance(how, Cell) else how
+        nodes: Sequence[Tensor | tuple[Edge, ...]] = how.nodes if isinstance(how, Cell) else how
         for edges, node in zip(self.nodes, nodes, strict=True):
             ways = enumerate(node) if isinstance(node, Tensor) else ((edge.source, edge.operation) for edge in node)
             terms = [edges[source](states[source], way) for source, way in ways]  # type: ignore[index]
