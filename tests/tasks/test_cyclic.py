@@ -4,6 +4,8 @@ import dataclasses
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -232,20 +234,28 @@ def one_of_two(rank: int, port: int, place: Path) -> None:
     torch.save({"beliefs": beliefs, "weights": weights, "world": processes().num_processes}, place / f"{rank}.pt")
 
 
-@pytest.mark.filterwarnings(
-    "ignore:This process .* is multi-threaded:DeprecationWarning"
-)  # its threads hold no locks here
-def test_two_processes_believe_the_same(tmp_path: Path) -> None:
+def two_at_once(place: Path) -> None:
+    """Two processes that search together, forked: what is imported already need not be imported twice more."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")  # what is imported already need not be imported twice more
-    children = [context.Process(target=one_of_two, args=(rank, port, tmp_path)) for rank in range(2)]
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=one_of_two, args=(rank, port, place)) for rank in range(2)]
     for child in children:
         child.start()
     for child in children:
         child.join(120)
     assert [child.exitcode for child in children] == [0, 0]
+
+
+def test_two_processes_believe_the_same(tmp_path: Path) -> None:
+    """In a process of its own: one in which gradients were computed is not to be forked."""
+    done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert one["world"] == two["world"] == 2 and one["beliefs"] == two["beliefs"]
     assert all(torch.equal(one["weights"][name], two["weights"][name]) for name in one["weights"])
+
+
+if __name__ == "__main__":
+    two_at_once(Path(sys.argv[1]))
