@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +33,14 @@ def load_checkpoint(path: Path, *, device: torch.device) -> dict[str, Any]:
             "and numbers. Remove it to start its stage again."
         ) from error
     return state
+
+
+@contextmanager
+def restoring(path: Path, what: str) -> Iterator[None]:
+    """Where a state that was read does not fit, say whose it is not: VitesseError; `what` is a word for that."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise VitesseError(
+            f"The checkpoint {path} is of another {what} ({str(error).splitlines()[0]}). Remove it to start its stage again."
+        ) from error

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitesse.errors import UsageError, VitesseError
-from vitesse.train.checkpoint import load_checkpoint, save_checkpoint
+from vitesse.train.checkpoint import load_checkpoint, restoring, save_checkpoint
 from vitesse.train.processes import Accelerator, autocast, average_gradients, processes
 from vitesse.train.settings import TrainSettings
 
@@ -240,7 +240,7 @@ class _Run:
             self.end_epoch(self.step // self.task.steps_per_epoch - 1)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        try:
+        with restoring(self.checkpoint, "training"):
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.ema is not None:
@@ -249,11 +249,6 @@ class _Run:
                 self.task.memory.load_state_dict(state["memory"])
             self.step, self.losses_seen = state["step"], state["losses_seen"]
             self.loss_sum, self.accuracy = state["loss_sum"].to(self.accelerator.device), state["accuracy"]
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise VitesseError(
-                f"The checkpoint {self.checkpoint} is of another training ({str(error).splitlines()[0]}). "
-                "Remove it to start its stage again."
-            ) from error
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -128,9 +128,9 @@ class Learning:
         for name in names:
             self.optimizers[name].step()
 
-    def rng(self, cycle: int) -> random.Random:
-        """From which what a cycle leaves to chance is drawn."""
-        return random.Random(f"{self.settings.seed}/cycle {cycle}")
+    def believe(self, cycle: int) -> None:
+        """What is believed now becomes what the evaluation network runs in this cycle, alike on all processes."""
+        self.archs = self.pair.likeliest(random.Random(f"{self.settings.seed}/cycle {cycle}"))
 
     def arch_of(self, number: int) -> Arch:
         """What the evaluation network runs in a step, the same on all processes."""
@@ -139,8 +139,8 @@ class Learning:
         return rng.choice(self.archs) if explored is None else explored
 
     def _begin_cycle(self, cycle: int) -> None:
-        """What is believed now becomes the architecture of the evaluation network."""
-        self.archs = self.pair.likeliest(self.rng(cycle))
+        if cycle == 0:  # at the end of each cycle it is known what the next one runs
+            self.believe(cycle)
         if self.cyclic.reset_optimizers:
             self._optimize()
 

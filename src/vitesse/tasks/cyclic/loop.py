@@ -19,7 +19,7 @@ from vitesse.tasks.cyclic.learning import TERMS, Learning
 from vitesse.tasks.cyclic.pair import Pair
 from vitesse.tasks.cyclic.settings import Plan
 from vitesse.tasks.teaching import Teaching
-from vitesse.train.checkpoint import load_checkpoint, save_checkpoint
+from vitesse.train.checkpoint import load_checkpoint, restoring, save_checkpoint
 from vitesse.train.loop import TELL_EVERY, Watch, split
 from vitesse.train.processes import processes
 from vitesse.train.settings import TrainSettings
@@ -102,7 +102,8 @@ class _Run:
         record: dict[str, float] = {"step": self.step, "epoch": cycle + 1, **terms}
         record["lr"] = max(float(group["lr"]) for group in self.learning.optimizers["search"].param_groups)
         record["certainty"] = certainty(logits)
-        arch = self.pair.likeliest(self.learning.rng(cycle + 1))[0]
+        self.learning.believe(cycle + 1)
+        arch = self.learning.archs[0]
         if (cycle + 1) % self.settings.evaluate_every == 0 or self.step == self.plan.steps:
             record["accuracy"] = self.task.evaluate(self.learning.kept.eval(), arch)
             self.pair.train()
@@ -136,7 +137,7 @@ class _Run:
         self.watch.rewind(self.step)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        try:
+        with restoring(self.checkpoint, "search"):
             self.pair.load_state_dict(state["pair"])
             for name, optimizer in self.learning.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
@@ -147,11 +148,6 @@ class _Run:
             self.learning.archs = [from_json(arch) for arch in state["archs"]]
             self.learning.terms = state["terms"]
             self.beliefs, self.step = state["beliefs"], state["step"]
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise VitesseError(
-                f"The checkpoint {self.checkpoint} is of another search ({str(error).splitlines()[0]}). "
-                "Remove it to start its stage again."
-            ) from error
 
     def _state(self) -> dict[str, Any]:
         return {
