@@ -51,7 +51,8 @@ from vitesse.train.settings import TrainSettings
 
 BUDGET = 60_000  # parameters
 SPACES = ("auto", "mobile")
-ALONE = 16  # networks whose true accuracy is known
+ALONE = 16  # networks of any size whose true accuracy is known
+ALONE_EPOCHS = {"auto": 40, "mobile": 12}  # from nothing: far enough to tell them apart, before all are as good as perfect
 
 
 class Way(NamedTuple):
@@ -168,16 +169,16 @@ def affordable(costing: Costing) -> Any:
 
 
 def alone(space: str, *, out: Path, teacher: str, quick: bool) -> list[tuple[Backbone, float]]:
-    """Some networks within the budget, each trained from nothing, and what it reaches on the test part: written down once."""
+    """Some networks of the space, each trained from nothing, and what it reaches on the test part: written down once."""
     job = quiet_job(settings_of(0, WAYS[0], space=space, teacher=teacher, quick=quick), out / space / "alone")
     own = the_space(job)
-    costing = Costing(job, own)
-    archs = draw(own, 4 if quick else ALONE, rng=random.Random(0), feasible=affordable(costing))
+    archs = draw(own, 4 if quick else ALONE, rng=random.Random(0), feasible=lambda arch: True)
     file = job.path("alone.json")
     known: list[float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     for number in range(len(known), len(archs)):
         torch.manual_seed(number)
-        train = TrainSettings(epochs=1 if quick else 12, lr=5e-3, ema=0.95, seed=number, evaluate_every=1000)
+        epochs = 1 if quick else ALONE_EPOCHS[space]
+        train = TrainSettings(epochs=epochs, lr=5e-3, ema=0.95, seed=number, evaluate_every=1000)
         stage = f"alone{number}"
         network = job.train(
             build(archs[number]), train, stage=stage, losses=plain(Teaching()), progress=lambda *_: None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from vitesse.arch.backbone import Backbone, Stage
+from vitesse.arch.backbone import Backbone, Block, Stage
 from vitesse.arch.choice import Options, has_choice, instances, options
 from vitesse.arch.operation import Down, Operation
 from vitesse.arch.sharing import open_choice, open_shares
@@ -40,23 +41,39 @@ def _resolve(node: Any, path: str, pick: Pick) -> Any:
         return dataclasses.replace(node, dim=dim, depth=depth, block=blocks, down=down, share=share)
     if isinstance(node, tuple):
         return tuple(_resolve(item, f"{path}.{i}", pick) for i, item in enumerate(node))
-    if not has_choice(node):
-        return node
-    fields = dataclasses.fields(node)
-    if [field.name for field in fields] == ["branches"]:
-        return type(node)(*_resolve(node.branches, path, pick))
     dot = f"{path}." if path else ""
-    return dataclasses.replace(
-        node, **{field.name: _resolve(_field(node, field), dot + field.name, pick) for field in fields}
-    )
+    opened = _open_fields(node)
+    if not opened:
+        return node
+    closed = tuple(_resolve(value, path if name == "branches" else dot + name, pick) for name, value in opened)
+    return _closed(node, closed) if isinstance(node, (Operation, Down, Block)) else _with_fields(node, closed)
 
 
-def _field(node: Any, field: dataclasses.Field[Any]) -> Any:
-    """A field's value; a Choice in it knows whether more of it makes the network smaller."""
-    value = getattr(node, field.name)
-    if isinstance(value, Options) and field.metadata.get("shrinks", False):
-        return dataclasses.replace(value, shrinks=True)
-    return value
+# A space has few different operations, and a search draws thousands of networks made of them.
+@lru_cache(maxsize=65536)
+def _closed(node: Any, closed: tuple[Any, ...]) -> Any:
+    return _with_fields(node, closed)
+
+
+def _with_fields(node: Any, closed: tuple[Any, ...]) -> Any:
+    """`node` with its open fields, in order, as given; each is checked as whatever is written by hand."""
+    if isinstance(node, Block):
+        return Block(*closed[0])
+    names = (name for name, _ in _open_fields(node))
+    return dataclasses.replace(node, **dict(zip(names, closed, strict=True)))
+
+
+@lru_cache(maxsize=4096)
+def _open_fields(node: Any) -> tuple[tuple[str, Any], ...]:
+    """The fields of a value that hold a Choice, by name; a Choice knows whether more of it makes the network smaller."""
+    found = []
+    for field in dataclasses.fields(node) if dataclasses.is_dataclass(node) else ():
+        value = getattr(node, field.name)
+        if isinstance(value, Options) and field.metadata.get("shrinks", False):
+            value = dataclasses.replace(value, shrinks=True)
+        if has_choice(value):
+            found.append((field.name, value))
+    return tuple(found)
 
 
 def picks(space: Backbone, arch: Backbone) -> dict[str, Any]:
