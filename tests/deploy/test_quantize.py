@@ -9,14 +9,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, numpy_helper
 
-from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, quantize_onnx
+from vitesse.arch import to_json
+from vitesse.data import Preprocess
+from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, export, quantize_onnx
 from vitesse.deploy.fidelity import Judge
 from vitesse.deploy.half_onnx import fp16_onnx
 from vitesse.deploy.quantize_onnx import OnnxInt8
 from vitesse.deploy.runtime import Runtime
 from vitesse.errors import VitesseError
+from vitesse.nets import build
+from vitesse.zoo import cream_14
 
 needs_nncf = pytest.mark.skipif(
     importlib.util.find_spec("nncf") is None,
@@ -65,6 +70,24 @@ def test_int8_is_close_and_what_is_kept_in_float_is_closer(
     assert judge(opened(file)).difference < 1e-5 < half
     if name.endswith(".onnx"):
         assert not any("Quantize" in node.op_type for node in onnx.load(file).graph.node)
+
+
+@needs_nncf
+@pytest.mark.filterwarnings("default")
+def test_convolutions_between_tokens_and_maps_become_int8_in_openvino(tmp_path: Path) -> None:
+    """Cream's first layer is a depthwise convolution on a stream of tokens."""
+    torch.manual_seed(0)
+    network = build(cream_14(classes=3, image=32)).eval()
+    shown = Proof(images=torch.rand(40, 3, 32, 32), labels=torch.zeros(40, dtype=torch.long))
+    exported = export(
+        network, tmp_path / "float.onnx", preprocess=Preprocess(size=(32, 32)), classes=("a", "b", "c"),
+        arch_json=to_json(network.arch), proof=shown,
+    )  # fmt: skip
+    images = shown.images.numpy()
+    quantizer, name, opened = openvino_int8(exported.path, images[:20])
+    quantizer.write(tmp_path / name)
+    runtime = opened(tmp_path / name)
+    assert 1e-6 < Judge(OnnxRuntime(exported.path, threads=1), images, None, batch=10)(runtime).difference < 0.2
 
 
 def test_ranges_are_those_of_the_images_as_they_are_served(

@@ -171,7 +171,9 @@ def _slower(latency: Latency, best: Latency) -> bool:
 
 
 def _said(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Its first line that says something: OpenVINO's begin with the places in its code."""
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("Exception from ")]
+    return (lines or [type(error).__name__])[0]
 
 
 def _random(network: OnnxRuntime, batch: int) -> Images:

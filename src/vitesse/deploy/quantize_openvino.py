@@ -43,6 +43,7 @@ class OpenVinoInt8:
                 preset=nncf.QuantizationPreset.MIXED,  # weights symmetric, all else not
                 subset_size=len(self._images),
                 ignored_scope=nncf.IgnoredScope(names=sorted(keep)) if keep else None,
+                advanced_parameters=_one_range_per_tensor(),
             )
         self._openvino.save_model(quantized, target, compress_to_fp16=False)
 
@@ -63,3 +64,13 @@ def _packages() -> tuple[Any, Any]:
 
     nncf.set_log_level(logging.ERROR)
     return openvino, nncf
+
+
+def _one_range_per_tensor() -> Any:
+    """Of what layers take in. NNCF would give each channel before a depthwise convolution a range of its own, and where
+    tokens are laid out as a map on the way there it means the wrong axis: OpenVINO refuses to run the file.
+    """
+    from nncf.quantization import advanced_parameters as nncf
+
+    ranges = nncf.QuantizationParameters(per_channel=False)
+    return nncf.AdvancedQuantizationParameters(activations_quantization_params=ranges)
