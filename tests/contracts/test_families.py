@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -306,9 +307,14 @@ def test_exports(network: Network, images: Tensor, tmp_path: Path) -> None:
         assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("name", ["scale and norm", "hierarchical"])
-@pytest.mark.parametrize("to", ["openvino", "executorch", "torch"])
-def test_exports_in_every_format(name: str, to: Target, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("to", "name"),
+    [
+        ("torch", "hierarchical"),
+        *itertools.product(["openvino", "executorch"], ["scale and norm", "hierarchical", "cascades"]),
+    ],
+)
+def test_exports_in_every_format(to: Target, name: str, tmp_path: Path) -> None:
     if to != "torch" and (reason := missing(to)):
         pytest.skip(reason)
     arch = smallest(FAMILIES[name])

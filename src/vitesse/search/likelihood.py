@@ -105,9 +105,8 @@ class Likelihood:
 
         def pick(path: str, choice: Options) -> Any:
             key = self._key(path)
-            if (
-                key not in self.logits
-            ):  # an operation may have a field of a name that another one has with other options
+            if key not in self.logits:
+                # Of two operations a field of the same name may have other options.
                 return sizes[path] if sizes.get(path) in choice.options else choice.ordered[0]
             if key in decided:
                 return decided[key]
