@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from vitesse.errors import UsageError
+from vitesse.measure import ranking
 from vitesse.measure.ranking import rank_report
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand take seconds for each report."""
+    monkeypatch.setattr(ranking, "RESAMPLES", 200)
 
 
 def noisy(n: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
-from tests.shrink.conftest import BRIEF, Killed, Listener, brief, opened, whole_settings
+from tests.shrink.conftest import BRIEF, ONE_PATH, Killed, Listener, brief, opened, whole_settings
 
 import vitesse
 from vitesse.arch import (
@@ -179,7 +179,7 @@ def test_a_latency_budget_is_measured(tmp_path: Path, monkeypatch: pytest.Monkey
     asked = brief(
         budget=Budget(max_params=60_000, max_latency_ms=5.0),
         search=SearchSettings(population=4, generations=1, measured=8),
-        teacher=TeacherSettings(train=BRIEF),
+        supernet=ONE_PATH,
     )
     listener = Listener()
     with opened(tmp_path, asked) as folder:
@@ -275,7 +275,8 @@ def tiny_timm(name: str, **kwargs: Any) -> torch.nn.Module:
 
 def test_a_timm_teacher_is_tuned_and_made_elastic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher_module, "from_timm", lambda name: from_timm(tiny_timm(name)))
-    asked = brief(budget=Budget(max_params=30_000), teacher=TeacherSettings(model="test_vit", tune=BRIEF))
+    teacher = TeacherSettings(model="test_vit", tune=BRIEF)
+    asked = brief(budget=Budget(max_params=30_000), teacher=teacher, supernet=ONE_PATH)
     with opened(tmp_path, asked) as folder:
         result = shrink(asked, folder, voice=Listener().voice)
         assert folder.outputs("teacher")["trained"] is True
@@ -297,6 +298,7 @@ def test_a_hierarchical_teacher_is_contracted(tmp_path: Path) -> None:
         budget=Budget(max_params=30_000),
         teacher=TeacherSettings(model=str(tmp_path / "teacher.safetensors")),
         search=SearchSettings(strategy="contraction", population=4, generations=2),
+        supernet=ONE_PATH,
     )
     with opened(tmp_path / "small", settings) as folder:
         result = shrink(settings, folder, voice=Listener().voice)
@@ -318,7 +320,7 @@ def test_another_kind_of_teacher_needs_a_named_space(tmp_path: Path, monkeypatch
     with opened(tmp_path / "auto", asked) as folder, pytest.raises(UsageError, match="Name a space"):
         shrink(asked, folder, voice=Listener().voice)
     (tmp_path / "space.json").write_text(to_json(SPACE))
-    asked = replace(asked, supernet=SupernetSettings(space=str(tmp_path / "space.json"), train=BRIEF))
+    asked = replace(asked, supernet=replace(ONE_PATH, space=str(tmp_path / "space.json")))
     with opened(tmp_path / "named", asked) as folder:
         result = shrink(asked, folder, voice=Listener().voice)
     assert result["params"] <= 60_000
