@@ -35,6 +35,7 @@ from vitesse.deploy.torch_runtime import CompiledRuntime, TorchRuntime
 from vitesse.deploy.tried import Choice
 from vitesse.deploy.ways import usable, ways
 from vitesse.measure import compare, time_interleaved
+from vitesse.measure.latency import MIN_ROUNDS
 from vitesse.zoo import from_timm
 
 MODELS = (*(f"efficientvit_m{number}" for number in range(6)), "tiny_vit_5m_224", "deit_tiny_patch16_224")
@@ -93,7 +94,7 @@ def cases(
         images = np.random.default_rng(0).random((batch, 3, 224, 224), dtype=np.float32)
         label, best, off = best_of(choice, batch)
         calls = {key: runtime.bind(images) for key, runtime in {"best": best, **others}.items()}
-        timed = time_interleaved(calls, rounds=rounds, warmup=2, seconds=seconds)
+        timed = time_interleaved(calls, rounds=rounds, warmup=2, seconds=seconds, at_least=MIN_ROUNDS)
         ratios = {key: compare(timed[key], timed["best"]) for key in others}
         rate = batch / timed["best"].median_ms * 1e3
         rows.append(

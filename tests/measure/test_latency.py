@@ -89,12 +89,14 @@ def test_drift_of_the_machine_cancels() -> None:
     assert comparison.ratio == pytest.approx(1.3, abs=0.05)
 
 
-def test_seconds_end_the_measuring_but_one_round_is_always_timed() -> None:
+def test_seconds_end_the_measuring_but_some_rounds_are_always_timed() -> None:
     clock = Clock()
     found = time_interleaved({"a": clock.call("a", 1.0)}, rounds=100, warmup=50, seconds=10, clock=clock)
     assert found["a"].rounds < 10
     assert clock.now - 100 <= 13
     assert time_interleaved({"a": clock.call("a", 99.0)}, rounds=5, warmup=5, seconds=1, clock=clock)["a"].rounds == 1
+    slow = {"a": clock.call("a", 99.0)}
+    assert time_interleaved(slow, rounds=5, warmup=5, seconds=1, at_least=3, clock=clock)["a"].rounds == 3
 
 
 def test_progress_is_told_and_collection_is_restored() -> None:

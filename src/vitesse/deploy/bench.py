@@ -25,6 +25,7 @@ from vitesse.deploy.runtime import FileRuntime, Images
 from vitesse.deploy.served import Served, served
 from vitesse.errors import UsageError
 from vitesse.measure import Comparison, Conditions, Latency, compare, time_interleaved, usable_cores
+from vitesse.measure.latency import MIN_ROUNDS
 
 # For a foreign file that leaves its channels or a side of its images open.
 _OTHERS = (3, 224, 224)
@@ -113,7 +114,7 @@ def bench(
         runtimes = [opened(entrant.file, threads=used) for entrant in entrants]
         images = [_images(runtime, batch) for runtime in runtimes]
         calls = {name: runtime.bind(one) for name, runtime, one in zip(names, runtimes, images, strict=True)}
-        timed = time_interleaved(calls, rounds=rounds, seconds=seconds, progress=progress)
+        timed = time_interleaved(calls, rounds=rounds, seconds=seconds, at_least=MIN_ROUNDS, progress=progress)
         rows = tuple(
             BenchRow(
                 name=name,

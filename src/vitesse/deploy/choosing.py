@@ -21,6 +21,7 @@ from vitesse.deploy.tried import Choice, Fastest, Timed, Tried
 from vitesse.deploy.ways import Way
 from vitesse.errors import UsageError
 from vitesse.measure import Conditions, Latency, compare, time_interleaved
+from vitesse.measure.latency import MIN_ROUNDS
 
 REFERENCE = Way("eager")  # what times are given in multiples of, where it is among those tried
 JUDGED = 32  # random images that outputs are compared on, where there are no others
@@ -42,8 +43,8 @@ def choose(
 ) -> Choice:
     """Try each way for each network at each batch size and number of threads; files are written below `folder`.
 
-    seconds: the most that the timing of one batch size and number of threads may take. UsageError for an empty request;
-    what one way cannot do is said in its row.
+    seconds: after which the timing of one batch size and number of threads ends, once there are enough rounds for a verdict.
+    UsageError for an empty request; what one way cannot do is said in its row.
     """
     if not (subjects and ways and batches and threads) or min(*batches, *threads, rounds) < 1:
         raise UsageError(
@@ -121,7 +122,7 @@ def _timed(
             rows[at] = replace(one, refused=f"at batch {batch}: {_said(error)}")
     if not calls:
         return rows
-    latencies = time_interleaved(calls, rounds=rounds, seconds=seconds, progress=progress)
+    latencies = time_interleaved(calls, rounds=rounds, seconds=seconds, at_least=MIN_ROUNDS, progress=progress)
     timed = {rows[int(at)]: latency for at, latency in latencies.items()}
 
     def with_time(one: Tried) -> Tried:

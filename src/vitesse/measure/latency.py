@@ -127,6 +127,7 @@ def time_interleaved(
     rounds: int = 100,
     warmup: int = 10,
     seconds: float | None = None,
+    at_least: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Latency]:
@@ -134,7 +135,8 @@ def time_interleaved(
 
     A call must return only when its work is done. Each is called once untimed before it is timed, to bring its data back
     into the caches that the one before it filled: else a small network looks slow for standing beside a big one.
-    `seconds` ends the measuring early; a fifth of it at most goes to the warm-up, and one round is always timed.
+    `seconds` ends the measuring early; a fifth of it at most goes to the warm-up, and `at_least` so many rounds are timed
+    however long they take.
     `clock` gives seconds.
     """
     if not calls:
@@ -158,7 +160,7 @@ def time_interleaved(
                 samples[name].append(_sample_ms(calls[name], clock))
             if progress is not None:
                 progress(done, rounds, "timing")
-            if clock() - start > limit:
+            if done >= at_least and clock() - start > limit:
                 break
     return {name: Latency(samples_ms=tuple(values)) for name, values in samples.items()}
 
