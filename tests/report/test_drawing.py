@@ -6,7 +6,9 @@ from xml.etree import ElementTree
 import pytest
 
 from vitesse.arch import MLP, Attention, Backbone, Block, Head, PatchEmbed, Stage
-from vitesse.report.drawing import WIDTH, draw, scale_of, wing
+from vitesse.report.drawing import WIDTH, draw, scale_of
+from vitesse.report.wings import wing
+from vitesse.zoo import cream_14
 
 BLOCKS = (
     Block(Attention(heads=2, head_dim=32), MLP(ratio=2.0)),
@@ -74,6 +76,17 @@ def test_blocks_of_many_branches_take_more_lines() -> None:
     svg = drawn(vit(Stage(dim=96, depth=1, block=Block(MLP(), Attention(heads=1), MLP()))))
     rows = [item for item in svg.iter("g") if any(part.get("class") in ("hidden", "attention") for part in item)]
     assert [len(rects(row, "hidden")) + len(rects(row, "attention")) for row in rows] == [1, 2]
+
+
+def test_what_leads_into_a_stage_is_a_row() -> None:
+    """A stage without blocks is its way in alone."""
+    arch = cream_14()
+    svg = drawn(arch)
+    blocks = sum(stage.depth for stage in arch.stages)
+    assert len(rects(svg, "hidden")) == blocks + len(arch.stages) - 1
+    assert [item.text for item in svg.iter("text")].count("↓") == len(arch.stages) - 1
+    titles = [item.text for item in svg.iter("title")]
+    assert any(title and title.startswith("Downsample: from 16 to 24 wide, ") for title in titles)
 
 
 def test_an_operation_without_a_drawing_of_its_own_is_a_plain_bar() -> None:

@@ -1,47 +1,24 @@
 """The architecture drawn: an SVG of the residual stream from image to classes, each block's branches as its wings.
 
-Attention opens to the left, one cell a head; everything else opens to the right. Two drawings made with one `Scale` may
+Attention opens to the left, one cell a head; everything else opens to the right. What leads into a stage is a row of its own,
+marked with an arrow. Two drawings made with one `Scale` may
 be compared by eye: a wing twice as long is twice as wide a layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 from html import escape
 from typing import Literal
 
-from vitesse.arch import (
-    MLP,
-    Attention,
-    Backbone,
-    Block,
-    CascadedAttention,
-    ConvMLP,
-    LocalConv,
-    MBConv,
-    ShiftedWindowAttention,
-    Stage,
-    WindowAttention,
-)
+from vitesse.arch import Backbone, Stage
+from vitesse.report.wings import Wing, rows_of
 
 WIDTH = 440
 SPINE_X = 190  # the middle of the residual stream
 LEFT, RIGHT, SPINE = 104, 168, 62  # the longest wings and the widest stream, in pixels
 CAP, FOOT = 76, 50
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wing:
-    """One branch as drawn: a bar of `width` elements in `cells` equal parts, `label` at its end, `head` over the first."""
-
-    side: Literal["left", "right"]
-    width: int
-    cells: int
-    head: str
-    label: str
-    title: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,104 +35,30 @@ def scale_of(archs: Iterable[Backbone]) -> Scale:
     wings: dict[str, int] = {"left": 1, "right": 1}
     dim = 1
     for arch in archs:
-        for stage in arch.stages:
-            dim = max(dim, stage.dim)
-            for block in stage.blocks:
-                for branch in block.branches:
-                    drawn = wing(branch, stage.dim)
-                    wings[drawn.side] = max(wings[drawn.side], drawn.width)
+        dim = max(dim, *(stage.dim for stage in arch.stages))
+        for drawn in (drawn for row in rows_of(arch) for line in row.lines for drawn in line):
+            wings[drawn.side] = max(wings[drawn.side], drawn.width)
     return Scale(left=wings["left"], right=wings["right"], dim=dim)
-
-
-@singledispatch
-def wing(branch: object, dim: int) -> Wing:
-    """How a branch is drawn; an operation without a drawing of its own is a plain bar as wide as the stream."""
-    name = type(branch).__name__
-    return Wing(side="right", width=dim, cells=1, head="", label=name, title=f"{name}, {dim} wide")
-
-
-@wing.register
-def _(branch: Attention, dim: int) -> Wing:
-    width = branch.heads * branch.head_dim
-    return Wing(
-        side="left",
-        width=width,
-        cells=branch.heads,
-        head="heads",
-        label=f"{branch.heads}",
-        title=f"attention: {branch.heads} heads of {branch.head_dim}, {width} wide{', mixed' if branch.mix else ''}",
-    )
-
-
-@wing.register(ShiftedWindowAttention)
-@wing.register(WindowAttention)
-def _(branch: ShiftedWindowAttention | WindowAttention, dim: int) -> Wing:
-    width = branch.heads * branch.head_dim
-    return Wing(
-        side="left",
-        width=width,
-        cells=branch.heads,
-        head="heads",
-        label=f"{branch.heads}",
-        title=f"attention in windows of {branch.window} × {branch.window}: {branch.heads} heads of {branch.head_dim}",
-    )
-
-
-@wing.register
-def _(branch: CascadedAttention, dim: int) -> Wing:
-    title = f"cascade in windows of {branch.window} × {branch.window}: {branch.heads} heads, {dim} wide"
-    return Wing(side="left", width=dim, cells=branch.heads, head="heads", label=f"{branch.heads}", title=title)
-
-
-@wing.register
-def _(branch: ConvMLP, dim: int) -> Wing:
-    hidden = branch.hidden(dim)
-    title = f"convolutions: {hidden} hidden, ratio {branch.ratio:g}"
-    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
-
-
-@wing.register
-def _(branch: MBConv, dim: int) -> Wing:
-    hidden = branch.hidden(dim)
-    gates = ", gated" if branch.squeeze else ""
-    title = f"MBConv: {hidden} hidden, kernel {branch.kernel}, ratio {branch.ratio:g}{gates}"
-    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
-
-
-@wing.register
-def _(branch: LocalConv, dim: int) -> Wing:
-    title = f"local convolution: kernel {branch.kernel}, {dim} wide"
-    return Wing(side="right", width=dim, cells=1, head="hidden", label=f"{dim}", title=title)
-
-
-@wing.register
-def _(branch: MLP, dim: int) -> Wing:
-    hidden = branch.hidden(dim)
-    title = f"MLP: {hidden} hidden, ratio {branch.ratio:g}"
-    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
 
 
 def draw(arch: Backbone, *, name: str, scale: Scale, kind: Literal["winner", "teacher"]) -> str:
     """An inline SVG of `arch`, coloured by the page's style as `kind`; `name` is its accessible title."""
-    rows = [(stage, _rows(stage)) for stage in arch.stages]
-    count = sum(len(lines) for _, blocks in rows for lines in blocks)
+    rows = rows_of(arch)
     # Deep networks get thinner rows, so that the drawing stays on a screen.
-    pitch = max(8.0, min(21.0, 620 / max(count, 1)))
-    parts = [
-        _stem(arch, scale),
-        *(_heads(blocks[0], dim=stage.dim, scale=scale) for stage, blocks in rows[:1] if blocks),
-    ]
-    y = float(CAP)
-    number = 0
-    for stage, blocks in rows:
-        height = pitch * sum(map(len, blocks))
-        parts.append(_stream(stage.dim, y=y, height=height, scale=scale))
+    pitch = max(8.0, min(21.0, 620 / max(sum(len(row.lines) for row in rows), 1)))
+    parts = [_stem(arch, scale), *(_heads(row.lines, dim=arch.stages[0].dim, scale=scale) for row in rows[:1])]
+    y, number = float(CAP), 0
+    for s, stage in enumerate(arch.stages):
+        own = [row for row in rows if row.stage == s]
+        heights = [pitch * len(row.lines) for row in own]
+        parts.append(_stream(stage.dim, y=y, height=sum(heights), scale=scale))
         if stage.group > 1:
-            parts += _groups(stage, [pitch * len(lines) for lines in blocks], first=number + 1, y=y)
-        for lines in blocks:
-            number += 1
-            for line, wings in enumerate(lines):
-                label = str(number) if line == 0 else ""
+            ways = sum(not row.block for row in own)
+            parts += _groups(stage, heights[ways:], first=number + 1, y=y + sum(heights[:ways]))
+        for row in own:
+            number += row.block
+            for line, wings in enumerate(row.lines):
+                label = (str(number) if row.block else "↓") if line == 0 else ""
                 parts.append(_row(wings, label=label, dim=stage.dim, y=y, pitch=pitch, scale=scale))
                 y += pitch
     parts.append(_foot(arch, y=y, scale=scale))
@@ -166,22 +69,6 @@ def draw(arch: Backbone, *, name: str, scale: Scale, kind: Literal["winner", "te
         f'<svg class="arch {kind}" viewBox="0 0 {WIDTH} {y + FOOT:.0f}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
     )
-
-
-def _rows(stage: Stage) -> list[list[list[Wing]]]:
-    """For each block its lines, for each line the one or two wings that fit on it, in the order of the branches."""
-    return [_lines(block, stage.dim) for block in stage.blocks]
-
-
-def _lines(block: Block, dim: int) -> list[list[Wing]]:
-    lines: list[list[Wing]] = []
-    for branch in block.branches:
-        drawn = wing(branch, dim)
-        if lines and [other.side for other in lines[-1]] == ["left"] and drawn.side == "right":
-            lines[-1].append(drawn)
-        else:
-            lines.append([drawn])
-    return lines
 
 
 def _groups(stage: Stage, heights: list[float], *, first: int, y: float) -> list[str]:
@@ -196,7 +83,7 @@ def _groups(stage: Stage, heights: list[float], *, first: int, y: float) -> list
     return brackets
 
 
-def _heads(lines: list[list[Wing]], *, dim: int, scale: Scale) -> str:
+def _heads(lines: Sequence[Sequence[Wing]], *, dim: int, scale: Scale) -> str:
     """What the numbers beside the wings are, over the first block's."""
     half = _spine(dim, scale) / 2
     places = {"left": SPINE_X - half - 4, "right": SPINE_X + half + 4}
@@ -207,7 +94,7 @@ def _heads(lines: list[list[Wing]], *, dim: int, scale: Scale) -> str:
     )
 
 
-def _row(wings: list[Wing], *, label: str, dim: int, y: float, pitch: float, scale: Scale) -> str:
+def _row(wings: Sequence[Wing], *, label: str, dim: int, y: float, pitch: float, scale: Scale) -> str:
     half = _spine(dim, scale) / 2
     bar = pitch - max(2.0, pitch * 0.24)
     middle = y + pitch / 2
