@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import vitesse
-from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, choosing, half_onnx, serving
+from vitesse.deploy import ExportedFile, OnnxRuntime, Proof, choosing, half_onnx, preparing, serving
 from vitesse.deploy.choosing import choose
 from vitesse.deploy.evidence import Evidence, Pictures
 from vitesse.deploy.preparing import Subject
@@ -76,7 +76,15 @@ def refusals(choice: Choice) -> dict[str, str]:
     return {one.way.label: one.refused for one in choice.tried}
 
 
-def test_kept_where_faster_and_true(subject: Subject, timed, tmp_path: Path) -> None:
+def test_bf16_is_not_imitated(subject: Subject, timed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "computes_bf16", lambda: False)
+    timed(2.0, 8.0)
+    choice = tried(subject, [PLAIN, EAGER, EAGER_BF16], tmp_path)
+    assert "no arithmetic in bfloat16" in refusals(choice)["eager bf16"]
+
+
+def test_kept_where_faster_and_true(subject: Subject, timed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "computes_bf16", lambda: True)
     timed(2.0, 2.0, 1.0, 8.0, 4.0)
     choice = tried(subject, [PLAIN, HALF, INT8, EAGER, EAGER_BF16], tmp_path)
     assert refusals(choice) == {

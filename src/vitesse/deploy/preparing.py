@@ -17,7 +17,7 @@ from vitesse.deploy.opening import file_bytes
 from vitesse.deploy.openvino_runtime import OpenVinoRuntime
 from vitesse.deploy.runtime import Runtime, require_file
 from vitesse.deploy.sensitive import Quantizer, quantize
-from vitesse.deploy.torch_runtime import CompiledRuntime, TorchRuntime
+from vitesse.deploy.torch_runtime import CompiledRuntime, TorchRuntime, computes_bf16
 from vitesse.deploy.ways import Precision, Way
 from vitesse.errors import UsageError
 
@@ -67,6 +67,10 @@ def prepare(way: Way, subject: Subject, folder: Path, *, progress: Progress | No
     if not way.serves_files:
         if subject.module is None:
             raise UsageError(f"PyTorch serves a network, but {subject.name} is a file. Name the folder of its run.")
+        if way.precision == "bf16" and not computes_bf16():
+            raise UsageError(
+                "This processor has no arithmetic in bfloat16: PyTorch would imitate it, many times slower than float32."
+            )
         return Ready(way=way, module=subject.module)
     if way.runtime == "executorch":
         file = subject.file.with_suffix(".pte")

@@ -130,6 +130,11 @@ class ProgramRuntime(TorchRuntime):
         return self._program
 
 
+def computes_bf16() -> bool:
+    """Whether the processor may compute in bfloat16; one that has AVX2 and nothing later does not."""
+    return torch.backends.cpu.get_cpu_capability() != "AVX2"
+
+
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """PyTorch's number of threads while this is open; takes less than a microsecond."""
