@@ -23,9 +23,9 @@ import os, sys, time
 from vitesse.runs.lock import lock
 from pathlib import Path
 held = lock(Path(sys.argv[1]))
-child = os.fork() if sys.argv[2] == "fork" else 1
-if child:
-    print(child, flush=True)
+child = os.fork() if sys.argv[2] == "fork" else 0
+if not child:  # so that whoever reads it knows that the child is under way
+    print(os.getpid(), flush=True)
 time.sleep(60)
 """
 
