@@ -52,10 +52,8 @@ from vitesse.train.settings import TrainSettings
 BUDGET = 60_000  # parameters
 SPACES = ("auto", "mobile")
 ALONE = 16  # networks of any size whose true accuracy is known
-ALONE_EPOCHS = {
-    "auto": 40,
-    "mobile": 12,
-}  # from nothing: far enough to tell them apart, before all are as good as perfect
+# From nothing: far enough to tell them apart, before all are as good as perfect.
+ALONE_EPOCHS = {"auto": 40, "mobile": 12}
 
 
 class Way(NamedTuple):
