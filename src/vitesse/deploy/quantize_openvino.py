@@ -70,7 +70,7 @@ def _one_range_per_tensor() -> Any:
     """Of what layers take in. NNCF would give each channel before a depthwise convolution a range of its own, and where
     tokens are laid out as a map on the way there it means the wrong axis: OpenVINO refuses to run the file.
     """
-    from nncf.quantization import advanced_parameters as nncf
+    from nncf.quantization import advanced_parameters as advanced
 
-    ranges = nncf.QuantizationParameters(per_channel=False)
-    return nncf.AdvancedQuantizationParameters(activations_quantization_params=ranges)
+    ranges = advanced.QuantizationParameters(per_channel=False)
+    return advanced.AdvancedQuantizationParameters(activations_quantization_params=ranges)

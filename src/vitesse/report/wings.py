@@ -75,62 +75,45 @@ def wing(branch: object, dim: int) -> Wing:
 @wing.register
 def _(branch: Attention, dim: int) -> Wing:
     width = branch.heads * branch.head_dim
-    return Wing(
-        side="left",
-        width=width,
-        cells=branch.heads,
-        head="heads",
-        label=f"{branch.heads}",
-        title=f"attention: {branch.heads} heads of {branch.head_dim}, {width} wide{', mixed' if branch.mix else ''}",
-    )
+    mixed = ", mixed" if branch.mix else ""
+    return _heads(branch.heads, width, f"attention: {branch.heads} heads of {branch.head_dim}, {width} wide{mixed}")
 
 
 @wing.register(ShiftedWindowAttention)
 @wing.register(WindowAttention)
 def _(branch: ShiftedWindowAttention | WindowAttention, dim: int) -> Wing:
-    width = branch.heads * branch.head_dim
-    return Wing(
-        side="left",
-        width=width,
-        cells=branch.heads,
-        head="heads",
-        label=f"{branch.heads}",
-        title=f"attention in windows of {branch.window} × {branch.window}: {branch.heads} heads of {branch.head_dim}",
-    )
+    windows = f"attention in windows of {branch.window} × {branch.window}"
+    return _heads(branch.heads, branch.heads * branch.head_dim, f"{windows}: {branch.heads} heads of {branch.head_dim}")
 
 
 @wing.register
 def _(branch: CascadedAttention, dim: int) -> Wing:
-    title = f"cascade in windows of {branch.window} × {branch.window}: {branch.heads} heads, {dim} wide"
-    return Wing(side="left", width=dim, cells=branch.heads, head="heads", label=f"{branch.heads}", title=title)
+    windows = f"cascade in windows of {branch.window} × {branch.window}"
+    return _heads(branch.heads, dim, f"{windows}: {branch.heads} heads, {dim} wide")
 
 
 @wing.register
 def _(branch: ConvMLP, dim: int) -> Wing:
     hidden = branch.hidden(dim)
-    title = f"convolutions: {hidden} hidden, ratio {branch.ratio:g}"
-    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
+    return _hidden(hidden, f"convolutions: {hidden} hidden, ratio {branch.ratio:g}")
 
 
 @wing.register
 def _(branch: MBConv, dim: int) -> Wing:
     hidden = branch.hidden(dim)
     gates = ", gated" if branch.squeeze else ""
-    title = f"MBConv: {hidden} hidden, kernel {branch.kernel}, ratio {branch.ratio:g}{gates}"
-    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
+    return _hidden(hidden, f"MBConv: {hidden} hidden, kernel {branch.kernel}, ratio {branch.ratio:g}{gates}")
 
 
 @wing.register
 def _(branch: LocalConv, dim: int) -> Wing:
-    title = f"local convolution: kernel {branch.kernel}, {dim} wide"
-    return Wing(side="right", width=dim, cells=1, head="hidden", label=f"{dim}", title=title)
+    return _hidden(dim, f"local convolution: kernel {branch.kernel}, {dim} wide")
 
 
 @wing.register
 def _(branch: MLP, dim: int) -> Wing:
     hidden = branch.hidden(dim)
-    title = f"MLP: {hidden} hidden, ratio {branch.ratio:g}"
-    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
+    return _hidden(hidden, f"MLP: {hidden} hidden, ratio {branch.ratio:g}")
 
 
 def way_in(down: Down, previous: int, dim: int) -> Wing:
@@ -138,7 +121,15 @@ def way_in(down: Down, previous: int, dim: int) -> Wing:
     hidden = down.sizes(previous, dim).get("hidden", dim)
     kernel = f", kernel {down.kernel}" if hasattr(down, "kernel") else ""
     gates = ", gated" if getattr(down, "squeeze", False) else ""
-    title = (
-        f"{type(down).__name__}: from {previous} to {dim} wide, {hidden} hidden{kernel}, stride {down.stride}{gates}"
-    )
-    return Wing(side="right", width=hidden, cells=1, head="hidden", label=f"{hidden}", title=title)
+    sizes = f"from {previous} to {dim} wide, {hidden} hidden{kernel}, stride {down.stride}{gates}"
+    return _hidden(hidden, f"{type(down).__name__}: {sizes}")
+
+
+def _heads(count: int, width: int, title: str) -> Wing:
+    """To the left, one cell a head."""
+    return Wing(side="left", width=width, cells=count, head="heads", label=f"{count}", title=title)
+
+
+def _hidden(width: int, title: str) -> Wing:
+    """To the right, one bar."""
+    return Wing(side="right", width=width, cells=1, head="hidden", label=f"{width}", title=title)
